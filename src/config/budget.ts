@@ -1,0 +1,78 @@
+/**
+ * Every limit of the gateway by name, in one object that is passed down (DESIGN §8).
+ * Invariants: each field has a default here, is settable under `limits:` in postern.yaml, and has a test that crosses
+ * it. Failure: code that meets a limit throws or returns `BudgetExceeded` with the field's name; callers turn it into
+ * an Outcome or a Diagnostic. Sizes are octets, times milliseconds, unless the name says otherwise.
+ */
+
+export const budgetDefaults = {
+  // SMTP reception
+  commandLine: 4_096,
+  authLine: 12_288,
+  textLineRead: 65_536,
+  textLineWritten: 998,
+  headerSection: 256 * 1024,
+  headerFields: 1_000,
+  messageKiB: 10_240,
+  recipients: 1_000,
+  receivedHeaders: 30,
+  protocolErrors: 20,
+  authFailures: 5,
+  idleMs: 300_000,
+  dataBlockMs: 180_000,
+  connections: 200,
+  connectionsPerPeer: 20,
+  newConnectionsPerPeerPerMinute: 600,
+  // MIME
+  mimeDepth: 64,
+  mimeParts: 1_000,
+  // policy and Sieve: compile
+  scriptBytes: 1024 * 1024,
+  nesting: 64,
+  rules: 250_000,
+  regexBytes: 32 * 1024,
+  // policy and Sieve: run
+  callDepth: 64,
+  statementsPerEvent: 10_000,
+  lookupsPerEvent: 100,
+  headerEdits: 200,
+  addedRecipients: 100,
+  variableBytes: 64 * 1024,
+  // Sieve
+  sieveInstructions: 1_000_000,
+  sieveActions: 32,
+  sieveRedirects: 4,
+  // DNS and sender checks
+  dnsAnswerRecords: 500,
+  dnsCnameChain: 8,
+  dnsTimeoutMs: 5_000,
+  dnsCacheEntries: 50_000,
+  spfLookups: 10,
+  spfVoidLookups: 2,
+  dkimSignatures: 10,
+  // scanners
+  scannerReply: 16 * 1024 * 1024,
+  scannerTimeoutMs: 60_000,
+  // outgoing
+  replyBytes: 64 * 1024,
+  replyLines: 200,
+} as const;
+
+export type BudgetField = keyof typeof budgetDefaults;
+export type Budget = { readonly [K in BudgetField]: number };
+
+export class BudgetExceeded extends Error {
+  readonly field: BudgetField;
+  readonly limit: number;
+  constructor(field: BudgetField, limit: number, detail = "") {
+    super(`limit ${field} (${limit}) exceeded${detail ? `: ${detail}` : ""}`);
+    this.name = "BudgetExceeded";
+    this.field = field;
+    this.limit = limit;
+  }
+}
+
+/** The default budget with some fields replaced. */
+export function budgetWith(overrides: Partial<Record<BudgetField, number>> = {}): Budget {
+  return { ...budgetDefaults, ...overrides };
+}

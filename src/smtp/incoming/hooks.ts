@@ -1,0 +1,74 @@
+/**
+ * What SMTP reception asks of the rest of the house: one `SessionHandler` per connection, made by the gateway.
+ * The session keeps protocol state and limits; the handler decides and stores. Every answer is an Outcome or
+ * undefined ("no opinion": the session gives its default reply). Handlers may answer synchronously, so that a session
+ * without look-ups never waits for a promise. Failure: a thrown error becomes 451 4.3.0 and is logged.
+ */
+import type { ClientInfo, Envelope, Recipient } from "../../message/envelope.ts";
+import type { Outcome } from "../../message/outcome.ts";
+
+export type Answer = Outcome | undefined;
+export type MaybePromise<T> = T | Promise<T>;
+
+/** Session settings that the handler (policy) may change at any event; read by the session before each reply. */
+export interface SessionSettings {
+  /** Text after "220 " in the greeting. */
+  greeting: string;
+  hostName: string;
+  /** Octets; announced as SIZE. */
+  maxMessageBytes: number;
+  maxRecipients: number;
+  maxReceivedHeaders: number;
+  allowStartTls: boolean;
+  allow8bitMime: boolean;
+  allowBinary: boolean;
+  allowPipelining: boolean;
+  allowDsn: boolean;
+  allowSmtpUtf8: boolean;
+  /** AUTH mechanisms offered on encrypted / plain connections, upper case. */
+  authSecure: readonly string[];
+  authPlain: readonly string[];
+}
+
+/** Receives the message bytes (dot-unstuffed, CRLF lines) as they arrive. */
+export interface MessageSink {
+  /** Returns a promise for back-pressure, undefined when more can come at once. Chunks must not be kept unless copied. */
+  write(chunk: Uint8Array): Promise<void> | undefined;
+  /** All bytes came; resolves with the reply to the final dot, which is positive only when the message is durable. */
+  end(): MaybePromise<Outcome>;
+  /** The client went away or the message was refused; nothing of it may stay. */
+  abort(): void;
+}
+
+export interface Credentials {
+  mechanism: string;
+  username: string;
+  /** Identity to act as (SASL authzid), "" when not given. */
+  authzid: string;
+  /** PLAIN/LOGIN: the password. Others: a verifier that the directory calls. */
+  password?: string;
+  verify?: (secret: StoredSecret) => boolean;
+  token?: string;
+}
+
+/** A stored secret of one account: scrypt hash, SCRAM keys or plain (for CRAM-MD5). */
+export interface StoredSecret {
+  scheme: "scrypt" | "scram-sha-256" | "plain";
+  value: string;
+}
+
+export interface SessionHandler {
+  readonly settings: SessionSettings;
+  onConnect(client: ClientInfo): MaybePromise<Answer>;
+  onEhlo(client: ClientInfo): MaybePromise<Answer>;
+  onAuth(credentials: Credentials): MaybePromise<{ ok: boolean; user: string; outcome?: Outcome }>;
+  onMailFrom(envelope: Envelope): MaybePromise<Answer>;
+  onRcptTo(envelope: Envelope, recipient: Recipient): MaybePromise<Answer>;
+  /** DATA/BDAT begins: opens the sink, or refuses. Reception prepends nothing; the sink's owner adds Received. */
+  onData(envelope: Envelope): MaybePromise<MessageSink | Outcome>;
+  /** Transaction ended without a message (RSET, new EHLO, refused). */
+  onReset(): void;
+  onClose(reason: string): void;
+}
+
+export type SessionHandlerFactory = (client: ClientInfo) => SessionHandler;
