@@ -1,0 +1,127 @@
+/**
+ * The one intermediate form that both languages lower to, and that optimise, prove, diff and emit work on.
+ *
+ * A `Module` has entry points (one per event, or "main" of a Sieve script), each a `Block` of statements over numbered
+ * slots. All run-time values are strings; lists of strings ("subjects") come from slots or from the host (header
+ * fields, address parts...). Everything the program can't compute itself is asked of the `Host` (host.ts) by name:
+ * `source` (a list of strings), `ask` (a yes/no), `pure` (string → string functions), `effect`, `lookup`.
+ *
+ * Invariants: plain data, JSON-serialisable, no cycles; names are resolved (slots are indexes); methods are inlined,
+ * recursion was refused before; each statement and test keeps the span of the text it came from. Author text occurs
+ * only in `const`, `keys` and `data`, which emit puts in a constant table, never in generated source.
+ * Failure: none of its own; `verify.ts` states what a well-formed module is.
+ */
+import type { Span } from "./span.ts";
+
+export type SlotIndex = number;
+
+export interface SlotInfo {
+  /** Canonical name ("mailFromDomain", "myVar"). */
+  name: string;
+  /** engine: set by the host before an event; custom: the script's own; temp: compiler's. */
+  kind: "engine" | "custom" | "temp";
+}
+
+export interface Module {
+  language: "smtpfilters" | "sieve";
+  file: string;
+  slots: SlotInfo[];
+  entries: Record<string, Block>;
+  /** Subroutines called by `call` (Sieve include). */
+  routines: Block[];
+}
+
+export type Block = Statement[];
+
+/** A constant argument object for the host: what exactly is asked. Must be JSON data. */
+export type Data = Readonly<Record<string, unknown>>;
+
+export type Value =
+  | { op: "const"; text: string }
+  | { op: "slot"; slot: SlotIndex }
+  | { op: "concat"; parts: Value[] }
+  /** A pure function of its arguments, registered with the host under `name` (lower, length, quoteregex...). */
+  | { op: "pure"; name: string; args: Value[]; data?: Data }
+  /** A value only the host knows (match variable ${1}, header("Subject"), date parts...), not cached across effects. */
+  | { op: "host"; name: string; args: Value[]; data?: Data };
+
+/** A list of strings to test. */
+export type Subject =
+  | { op: "one"; value: Value }
+  | { op: "list"; values: Value[] }
+  /**
+   * Strings from the host, e.g. {source:"header", data:{names:["subject"]}}. `stable`: the same (source, data) gives
+   * the same list until an effect listed in `invalidatedBy` ran; emit asks once and shares the answer.
+   */
+  | { op: "host"; source: string; data: Data; args: Value[]; stable: boolean; invalidatedBy: readonly string[] };
+
+/** How a key is compared with a string of the subject. Numeric kinds compare integers (see `fold: "numeric"`). */
+export type MatchKind =
+  | "is"
+  | "contains"
+  | "prefix"
+  | "suffix"
+  /** The key is a domain: equal to it, or ends in "." + it. */
+  | "domain"
+  /** Sieve :matches globs (* ? \\), whole string. */
+  | "glob"
+  /** Unanchored regular expression (linear-time engine or proven safe). */
+  | "regex"
+  /** The key is an IP set in any form of smtpfilters.md §9.2. */
+  | "cidr"
+  | "gt"
+  | "ge"
+  | "lt"
+  | "le"
+  | "eq"
+  | "ne";
+
+/** Comparator: octet = exact; ascii = i;ascii-casemap; unicode = i;unicode-casemap; numeric = i;ascii-numeric; integer = signed (smtpFilters). */
+export type Fold = "octet" | "ascii" | "unicode" | "numeric" | "integer";
+
+export type Test =
+  | { op: "const"; value: boolean; span: Span }
+  | { op: "any"; tests: Test[]; span: Span }
+  | { op: "all"; tests: Test[]; span: Span }
+  | { op: "not"; test: Test; span: Span }
+  /** True when any string of the subject matches any key. `capture`: sets the host's match variables on success. */
+  | { op: "match"; subject: Subject; how: MatchKind; fold: Fold; keys: Value[]; capture?: boolean; span: Span }
+  /** Compares the number of strings in the subject with each key (RFC 5231 :count). */
+  | {
+      op: "count";
+      subject: Subject;
+      how: "gt" | "ge" | "lt" | "le" | "eq" | "ne";
+      keys: Value[];
+      fold: Fold;
+      span: Span;
+    }
+  /** Any string of the subject is in a named list (inList, extlists); membership is the host's. */
+  | { op: "inList"; subject: Subject; lists: Value[]; span: Span }
+  /** A yes/no that only the host can answer (exists, size, duplicate, rate...). `pure`: no side effect, may be shared. */
+  | { op: "ask"; name: string; args: Value[]; data: Data; pure: boolean; span: Span };
+
+export type Statement =
+  /** `rule`: name for trace and coverage (method or rule name). `chain`: else-branches are nested here. */
+  | { op: "if"; test: Test; then: Block; else: Block; span: Span; rule?: string }
+  | { op: "set"; slot: SlotIndex; value: Value; span: Span; rule?: string }
+  /** Acts on the host; `kind` is its name in the host's effect table. */
+  | { op: "effect"; kind: string; args: Value[]; data: Data; span: Span; rule?: string }
+  /** Asks for an asynchronous fact; the host writes its output slots. */
+  | { op: "lookup"; name: string; reads: SlotIndex[]; writes: SlotIndex[]; data: Data; span: Span; rule?: string }
+  | { op: "export"; slot: SlotIndex; span: Span }
+  /** Ends the entry point (Sieve stop). */
+  | { op: "stop"; span: Span }
+  /** Ends the routine (Sieve return). */
+  | { op: "return"; span: Span }
+  | { op: "call"; routine: number; span: Span }
+  /** Loops over what the host lists under `source` (foreverypart); the host holds the current item. */
+  | { op: "each"; source: string; data: Data; body: Block; name?: string; span: Span }
+  | { op: "break"; name?: string; span: Span }
+  /** Made by the optimiser only: a run of rules behind an index. Semantics: exactly the plain `ifs`, in order. */
+  | { op: "indexed"; ifs: Array<Extract<Statement, { op: "if" }>>; plan: IndexPlan; span: Span };
+
+/** How candidates of an `indexed` run are found. Rule numbers point into `ifs`; rules not covered are always candidates. */
+export interface IndexPlan {
+  probes: Array<{ subject: Subject; how: MatchKind; fold: Fold; entries: Array<{ key: string; rule: number }> }>;
+  always: number[];
+}
