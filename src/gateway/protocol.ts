@@ -1,0 +1,14 @@
+/** Messages between the supervisor and its workers, over the IPC channel of the worker process. */
+import type { Snapshot } from "./snapshot.ts";
+
+export type ToWorker =
+  | { type: "start"; snapshot: Snapshot; index: number; shards: number[]; tlsTicketKeys: string }
+  | { type: "reload"; snapshot: Snapshot }
+  | { type: "drain" };
+
+export type FromWorker =
+  /** Listening; `addresses` in the order of the configuration's listeners. */
+  | { type: "ready"; addresses: string[] }
+  | { type: "failed"; reason: string }
+  | { type: "reloaded"; ok: boolean; reason: string }
+  | { type: "drained" };
