@@ -1,0 +1,5 @@
+/** The conformance suites over this folder's checks, for `postern conformance`. */
+import type { Suite } from "../telemetry/suite.ts";
+import { spfSuite } from "./conformance/spf.ts";
+
+export const suites: Suite[] = [spfSuite];
