@@ -8,7 +8,8 @@
  *
  * Invariants: plain data, JSON-serialisable, no cycles; names are resolved (slots are indexes); methods are inlined,
  * recursion was refused before; each statement and test keeps the span of the text it came from. Author text occurs
- * only in `const`, `keys` and `data`, which emit puts in a constant table, never in generated source.
+ * only in `const`, `keys` and `data`, which emit puts in a constant table, never in generated source. During a run only
+ * `set` and `lookup` statements change slots. `pure` values depend on their arguments alone.
  * Failure: none of its own; `verify.ts` states what a well-formed module is.
  */
 import type { Span } from "./span.ts";
@@ -106,8 +107,20 @@ export type Statement =
   | { op: "set"; slot: SlotIndex; value: Value; span: Span; rule?: string }
   /** Acts on the host; `kind` is its name in the host's effect table. */
   | { op: "effect"; kind: string; args: Value[]; data: Data; span: Span; rule?: string }
-  /** Asks for an asynchronous fact; the host writes its output slots. */
-  | { op: "lookup"; name: string; reads: SlotIndex[]; writes: SlotIndex[]; data: Data; span: Span; rule?: string }
+  /**
+   * Asks for an asynchronous fact; its answer goes to the `writes` slots. It may be asked early, once its `reads` are
+   * final and no effect of the kinds in `sees` lies in between. `sees` unstated: any effect may matter to it.
+   */
+  | {
+      op: "lookup";
+      name: string;
+      reads: SlotIndex[];
+      writes: SlotIndex[];
+      data: Data;
+      sees?: readonly string[];
+      span: Span;
+      rule?: string;
+    }
   | { op: "export"; slot: SlotIndex; span: Span }
   /** Ends the entry point (Sieve stop). */
   | { op: "stop"; span: Span }
@@ -117,11 +130,30 @@ export type Statement =
   /** Loops over what the host lists under `source` (foreverypart); the host holds the current item. */
   | { op: "each"; source: string; data: Data; body: Block; name?: string; span: Span }
   | { op: "break"; name?: string; span: Span }
-  /** Made by the optimiser only: a run of rules behind an index. Semantics: exactly the plain `ifs`, in order. */
-  | { op: "indexed"; ifs: Array<Extract<Statement, { op: "if" }>>; plan: IndexPlan; span: Span };
+  /**
+   * Made by the optimiser only: a run of rules behind an index. Semantics: exactly the plain `ifs`, in order. With
+   * `otherwise` (an if/elsif/else chain): only the first true one, and `otherwise` when none is.
+   */
+  | { op: "indexed"; ifs: IfStatement[]; otherwise?: Block; plan: IndexPlan; span: Span };
 
-/** How candidates of an `indexed` run are found. Rule numbers point into `ifs`; rules not covered are always candidates. */
+export type IfStatement = Extract<Statement, { op: "if" }>;
+
+/**
+ * How candidates of an `indexed` run are found. A rule of `always` is always a candidate; any other can be true only if
+ * one of its entries matches its probe's subject. Candidates still run their whole test. Rule numbers point into `ifs`.
+ */
 export interface IndexPlan {
-  probes: Array<{ subject: Subject; how: MatchKind; fold: Fold; entries: Array<{ key: string; rule: number }> }>;
+  probes: IndexProbe[];
   always: number[];
+}
+
+/**
+ * Probe kinds: is (text folds), contains (texts compared under foldCoarse; or fold unicode), domain, cidr, and
+ * gt/ge/lt/le/eq of numbers.
+ */
+export interface IndexProbe {
+  subject: Subject;
+  how: MatchKind;
+  fold: Fold;
+  entries: Array<{ key: string; rule: number }>;
 }

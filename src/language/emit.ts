@@ -1,0 +1,150 @@
+/**
+ * IR to JavaScript: each entry point, routine and rule of a long block becomes a function over slots, made on first use.
+ *
+ * Author text reaches the source only as an index into a constant table (source.ts). Functions with the same source
+ * share one compiled shape, so 100,000 rules of a few forms cost a few compilations. Long blocks, and runs that the
+ * optimiser indexed, are tables of rules (rules.ts) instead of one long function.
+ * Failure: as run.ts; a bad constant regex throws RegexError when the rule that holds it first runs.
+ */
+import { EffectsOf } from "./effects.ts";
+import type { Host } from "./host.ts";
+import type { Block, IfStatement, Module, Statement, Subject } from "./ir.ts";
+import { ProbeIndex, type SubjectReader } from "./probe.ts";
+import { RuleTable } from "./rules.ts";
+import { type CompiledModule, drive, type RunLimits, type Running, RunState, type Signal, stateLimits } from "./run.ts";
+import { runtimeFor, type SourceContext, type UnitBody, writeUnit } from "./source.ts";
+import { blocksOf, subjectKey, walkStatements, walkTests } from "./walk.ts";
+
+/** A compiled piece of program. Generator functions where `async`, plain ones elsewhere. */
+export interface Unit {
+  readonly async: boolean;
+  run(slots: string[], host: Host, state: RunState): Signal | Running;
+}
+
+type Loops = ReadonlyArray<string | undefined>;
+type Run = Unit["run"];
+
+export function emit(module: Module, limits: RunLimits): CompiledModule {
+  const emitter = new Emitter(module, limits);
+  const state = stateLimits(module, limits);
+  const units = new Map<string, Unit>();
+  for (const [entry, block] of Object.entries(module.entries)) {
+    if (block.length > 0) units.set(entry, emitter.unit({ block }, []));
+  }
+  return {
+    entries: Object.keys(module.entries),
+    has: (entry) => units.has(entry),
+    run(entry, slots, host) {
+      const unit = units.get(entry);
+      if (!unit) return;
+      const running = unit.run(slots, host, new RunState(state));
+      if (typeof running !== "number") return drive(running);
+    },
+  };
+}
+
+/** What the source writer needs to know of the module. */
+class Emitter implements SourceContext {
+  readonly limits: RunLimits;
+  readonly effects: EffectsOf;
+  private readonly module: Module;
+  private readonly routines: Array<Unit | undefined> = [];
+  private readonly shapes = new Map<string, (constants: readonly unknown[]) => Run>();
+  private readonly runtime: unknown;
+  /** Stable subjects by what is asked; the number is the place in RunState.cache. */
+  private readonly subjects = new Map<string, number>();
+  private readonly invalidated = new Map<string, number[]>();
+
+  constructor(module: Module, limits: RunLimits) {
+    this.module = module;
+    this.limits = limits;
+    this.effects = new EffectsOf(module);
+    this.runtime = runtimeFor(limits);
+    this.numberSubjects();
+  }
+
+  /** A unit whose code is made on first use. */
+  unit(body: UnitBody, loops: Loops): Unit {
+    const async = "subject" in body ? false : this.effects.of("rule" in body ? body.rule.then : body.block).looksUp;
+    const unit: { async: boolean; run: Run } = {
+      async,
+      run: (slots, host, state) => {
+        const { source, constants } = writeUnit(body, { loops, async, context: this });
+        unit.run = this.shape(source)(constants);
+        return unit.run(slots, host, state);
+      },
+    };
+    return unit;
+  }
+
+  routine(index: number): Unit {
+    return (this.routines[index] ??= this.unit({ block: this.module.routines[index]! }, []));
+  }
+
+  table(statements: readonly Statement[], loops: Loops): RuleTable {
+    const async = statements.some((s) => this.effects.of(s).looksUp);
+    return new RuleTable(statements.length, (i) => this.unit({ block: [statements[i]!] }, loops), async);
+  }
+
+  chain(rules: readonly IfStatement[], otherwise: Block, loops: Loops, index?: ProbeIndex): RuleTable {
+    const async = this.effects.of(otherwise).looksUp || rules.some((rule) => this.effects.of(rule.then).looksUp);
+    return new RuleTable(rules.length, (i) => this.unit({ rule: rules[i]! }, loops), async, {
+      otherwise: this.unit({ block: otherwise }, loops),
+      index,
+    });
+  }
+
+  indexed(s: Extract<Statement, { op: "indexed" }>, loops: Loops): RuleTable {
+    const index = new ProbeIndex(s.plan, (subject) => this.subjectReader(subject));
+    if (s.otherwise) return this.chain(s.ifs, s.otherwise, loops, index);
+    const async = s.ifs.some((rule) => this.effects.of(rule).looksUp);
+    return new RuleTable(s.ifs.length, (i) => this.unit({ block: [s.ifs[i]!] }, loops), async, { index });
+  }
+
+  subjectNumber(subject: Subject): number | undefined {
+    return subject.op === "host" ? this.subjects.get(subjectKey(subject)) : undefined;
+  }
+
+  invalidatedBy(kind: string): readonly number[] {
+    return this.invalidated.get(kind) ?? [];
+  }
+
+  /** Reads a probe's subject outside of any rule. */
+  private subjectReader(subject: Subject): SubjectReader {
+    const { source, constants } = writeUnit({ subject }, { loops: [], async: false, context: this });
+    return this.shape(source)(constants) as unknown as SubjectReader;
+  }
+
+  private shape(source: string): (constants: readonly unknown[]) => Run {
+    let shape = this.shapes.get(source);
+    if (!shape) {
+      // The one place where text becomes code: `source` holds fixed words and table indexes, never author text.
+      shape = new Function("M", source)(this.runtime) as (constants: readonly unknown[]) => Run;
+      this.shapes.set(source, shape);
+    }
+    return shape;
+  }
+
+  private numberSubjects(): void {
+    walkStatements(blocksOf(this.module), (s) => {
+      if (s.op === "indexed") for (const probe of s.plan.probes) this.numberSubject(probe.subject);
+      if (s.op !== "if") return;
+      walkTests(s.test, (leaf) => {
+        if ("subject" in leaf) this.numberSubject(leaf.subject);
+      });
+    });
+  }
+
+  private numberSubject(subject: Subject): void {
+    if (subject.op !== "host" || !subject.stable || subject.args.some((arg) => arg.op !== "const")) return;
+    const key = subjectKey(subject);
+    if (this.subjects.has(key)) return;
+    const number = this.subjects.size;
+    this.subjects.set(key, number);
+    for (const kind of subject.invalidatedBy) {
+      const list = this.invalidated.get(kind);
+      if (list) list.push(number);
+      else this.invalidated.set(kind, [number]);
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * One scan for many literals: which of thousands of texts may occur in a subject.
+ *
+ * Each literal is filed under one of its grams (four code units, fewer for shorter literals), the one that fewest
+ * others were filed under. A scan keeps the last four code units in one integer and asks a bit table at each place, so
+ * its cost is a few nanoseconds a code unit however many literals there are; the bit table is sized for few false hits.
+ * Grams keep the low eight bits of each code unit, which only adds false hits.
+ * Invariants: never misses a literal; may name one that is not there (the caller runs the whole test anyway). Text and
+ * literals must be folded alike. Failure: none.
+ */
+
+const gramLength = 4;
+const masks = [0, 0xff, 0xffff, 0xffffff, -1] as const;
+/** Looks at the text itself this often per gram and scan, then calls every literal of the gram possible. */
+const verifications = 8;
+
+interface Filed {
+  readonly literal: string;
+  /** Offset of the end of the gram in the literal. */
+  readonly gramEnd: number;
+  readonly owner: number;
+}
+
+interface Bucket {
+  readonly filed: Filed[];
+  /** The scan that asked last, and how often it has. */
+  scan: number;
+  asked: number;
+}
+
+export class LiteralScan {
+  /** One table of buckets per gram length that occurs, longest first. */
+  private readonly tables: Array<{ length: number; buckets: Map<number, Bucket>; bits: Uint32Array; shift: number }> =
+    [];
+  private scans = 0;
+
+  /** `owners[i]` is what a hit of `literals[i]` names; literals must not be empty. */
+  constructor(literals: readonly string[], owners: readonly number[]) {
+    const byLength = new Map<number, number[]>();
+    for (const [i, literal] of literals.entries()) {
+      const length = Math.min(gramLength, literal.length);
+      const list = byLength.get(length);
+      if (list) list.push(i);
+      else byLength.set(length, [i]);
+    }
+    for (const [length, members] of [...byLength].sort(([a], [b]) => b - a)) {
+      const buckets = new Map<number, Bucket>();
+      for (const i of members) file(buckets, literals[i]!, length, owners[i]!);
+      // Sixteen bits a gram: about one false hit in sixteen places.
+      const power = Math.min(24, Math.max(10, Math.ceil(Math.log2(buckets.size * 16))));
+      const bits = new Uint32Array(1 << (power - 5));
+      const shift = 32 - power;
+      for (const gram of buckets.keys()) {
+        const bit = spread(gram) >>> shift;
+        bits[bit >>> 5]! |= 1 << (bit & 31);
+      }
+      this.tables.push({ length, buckets, bits, shift });
+    }
+  }
+
+  /** Appends the owners of all literals that may occur in the text; an owner may come more than once. */
+  find(text: string, hits: number[]): void {
+    const scan = ++this.scans;
+    for (const { length, buckets, bits, shift } of this.tables) {
+      const mask = masks[length]!;
+      let window = 0;
+      for (let i = 0; i < text.length; i++) {
+        window = ((window << 8) | (text.charCodeAt(i) & 0xff)) & mask;
+        const bit = spread(window) >>> shift;
+        if ((bits[bit >>> 5]! & (1 << (bit & 31))) === 0 || i + 1 < length) continue;
+        const bucket = buckets.get(window);
+        if (bucket) report(bucket, scan, text, i + 1, hits);
+      }
+    }
+  }
+}
+
+function report(bucket: Bucket, scan: number, text: string, gramEnd: number, hits: number[]): void {
+  if (bucket.scan !== scan) {
+    bucket.scan = scan;
+    bucket.asked = 0;
+  }
+  if (bucket.asked > verifications) return;
+  const surrender = ++bucket.asked > verifications;
+  for (const filed of bucket.filed) {
+    if (surrender || text.startsWith(filed.literal, gramEnd - filed.gramEnd)) hits.push(filed.owner);
+  }
+}
+
+/** Files a literal under its gram with the smallest bucket. */
+function file(buckets: Map<number, Bucket>, literal: string, length: number, owner: number): void {
+  const mask = masks[length]!;
+  let window = 0;
+  let best = 0;
+  let bestEnd = 0;
+  let bestSize = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < literal.length && bestSize > 0; i++) {
+    window = ((window << 8) | (literal.charCodeAt(i) & 0xff)) & mask;
+    if (i + 1 < length) continue;
+    const size = buckets.get(window)?.filed.length ?? 0;
+    if (size < bestSize) [best, bestEnd, bestSize] = [window, i + 1, size];
+  }
+  const filed = { literal, gramEnd: bestEnd, owner };
+  const bucket = buckets.get(best);
+  if (bucket) bucket.filed.push(filed);
+  else buckets.set(best, { filed: [filed], scan: 0, asked: 0 });
+}
+
+/** Spreads a gram over 32 bits (multiplicative hashing). */
+function spread(gram: number): number {
+  return Math.imul(gram ^ (gram >>> 15), 0x9e3779b1);
+}
