@@ -23,6 +23,19 @@ export const budgetDefaults = {
   connections: 200,
   connectionsPerPeer: 20,
   newConnectionsPerPeerPerMinute: 600,
+  dataBlockBytes: 1_024,
+  messageMs: 3_600_000,
+  discardedBytes: 256 * 1024 * 1024,
+  refusedRecipients: 10_000,
+  junkCommands: 100,
+  replyBacklog: 64 * 1024,
+  lingerMs: 5_000,
+  tlsHandshakeMs: 30_000,
+  proxyHeaderMs: 5_000,
+  authTarpitMs: 1_000,
+  authBanFailures: 20,
+  authBanMs: 600_000,
+  trackedPeers: 100_000,
   // MIME
   mimeDepth: 64,
   mimeParts: 1_000,
@@ -55,6 +68,11 @@ export const budgetDefaults = {
   // scanners
   scannerReply: 16 * 1024 * 1024,
   scannerTimeoutMs: 60_000,
+  scannerLine: 64 * 1024,
+  scannerConcurrency: 10,
+  milterPacket: 1024 * 1024,
+  milterActions: 1_000,
+  milterMessageMs: 600_000,
   // queue and store
   queueBodyInLog: 128 * 1024,
   queueCommitBytes: 4 * 1024 * 1024,
@@ -72,6 +90,10 @@ export const budgetDefaults = {
   // outgoing
   replyBytes: 64 * 1024,
   replyLines: 200,
+  mxHosts: 20,
+  addressesPerHost: 10,
+  recipientsPerTransaction: 100,
+  userMapLines: 100_000,
 } as const;
 
 export type BudgetField = keyof typeof budgetDefaults;

@@ -91,8 +91,8 @@ export class HeaderEditor {
   }
 
   /**
-   * Writes a field at a position among all fields, 0 = above the first. `value` goes in as given but for line breaks:
-   * with `verbatim` its blanks and folds (LF or CRLF before a blank) are kept, as milters want.
+   * Writes a field at a position among all fields, 0 = above the first. With `verbatim` the value is octets as Latin-1
+   * text whose blanks and folds are kept, as milters want; a line break that is no fold becomes one.
    */
   insert(position: number, name: string, value: string, verbatim = false): void {
     if (this.#fields.length >= this.#budget.headerFields) {
@@ -145,10 +145,17 @@ export class HeaderEditor {
   }
 
   #field(name: string, value: string, verbatim: boolean): Field {
+    // RFC 5322 §2.2.3: a line that does not begin with a blank would be a field of its own.
     const text = verbatim
-      ? `${fieldName(name)}:${value.replace(/\r?\n(?=[ \t])/g, this.#lineEnd).replace(/\0|\r(?!\n)|\n(?![ \t])|\r\n(?![ \t])/g, "")}`
+      ? `${fieldName(name)}:${value
+          .replace(/\0|[\r\n]+$/g, "")
+          .replace(/[\r\n]+(?![ \t])/g, "\n\t")
+          .replace(/[\r\n]+/g, this.#lineEnd)}`
       : foldField(name, value, this.#lineEnd);
-    return { lower: fieldName(name).toLowerCase(), bytes: Buffer.from(text + this.#lineEnd) };
+    return {
+      lower: fieldName(name).toLowerCase(),
+      bytes: Buffer.from(text + this.#lineEnd, verbatim ? "latin1" : "utf8"),
+    };
   }
 }
 
