@@ -44,6 +44,9 @@ export const budgetDefaults = {
   nesting: 64,
   rules: 250_000,
   regexBytes: 32 * 1024,
+  // policy: compile
+  elseBranches: 1_000,
+  expansions: 256,
   // policy and Sieve: run
   callDepth: 64,
   statementsPerEvent: 10_000,
@@ -65,6 +68,7 @@ export const budgetDefaults = {
   spfLookups: 10,
   spfVoidLookups: 2,
   dkimSignatures: 10,
+  dkimKeyBits: 8_192,
   // scanners
   scannerReply: 16 * 1024 * 1024,
   scannerTimeoutMs: 60_000,

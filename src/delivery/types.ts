@@ -4,7 +4,11 @@
  */
 import type { Outcome } from "../message/outcome.ts";
 
-export type TlsPolicy = "none" | "opportunistic" | "required" | "dane" | "mta-sts";
+/**
+ * "required" = TLS with a certificate valid for the host; "encrypt" = TLS with any certificate; "dane" and "mta-sts" =
+ * what the recipient domain publishes, and TLS without delivery in clear when it publishes nothing usable.
+ */
+export type TlsPolicy = "none" | "opportunistic" | "encrypt" | "required" | "dane" | "mta-sts";
 
 export interface NextHop {
   kind: "smtp" | "lmtp" | "store" | "error";
@@ -24,4 +28,16 @@ export interface NextHop {
   outcome?: Outcome;
   /** Why this hop: "domains.routes", "smart host", "mx", "policy onRelay line 12"... */
   origin: string;
+  /** Next hops to try, in order, when this one can't be reached. */
+  fallbacks?: readonly NextHop[];
+}
+
+/** A host to connect to, with its addresses; the result of resolving a next hop. */
+export interface Candidate {
+  /** Name without brackets, or the address itself for a literal. */
+  host: string;
+  addresses: readonly string[];
+  port: number;
+  /** DNSSEC vouched for every answer that led here (MX, CNAME, address). */
+  authenticated: boolean;
 }

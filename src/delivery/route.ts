@@ -1,0 +1,142 @@
+/**
+ * Where mail for a recipient goes (smtpfilters.md §8.1): the route set for this recipient in onRcptTo, what
+ * onRelay makes of it, `domains.routes`, user maps, smart hosts, and at last the MX of the domain.
+ * Invariants: the first of these that answers decides; onRelay is asked once per message, domain and preset.
+ * Failure: `route` never rejects for what policy or maps say: it answers a hop of kind "error" with the outcome.
+ */
+import { domainOf, type RouteOverride } from "../message/envelope.ts";
+import { type Outcome, outcome } from "../message/outcome.ts";
+import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
+import { mxHop, parseNextHop } from "./next-hop.ts";
+import { orderSmartHosts, type SmartHost } from "./smart-host.ts";
+import type { NextHop, TlsPolicy } from "./types.ts";
+import type { UserMap } from "./user-map.ts";
+
+/** What onRelay answered: the preset, changed or not. A host of "" leaves the choice to the routes below it. */
+export interface RelayDecision {
+  route: RouteOverride;
+  /** Which rule said so, for logs and `explain`. */
+  origin: string;
+  /** Set when policy refuses to relay. */
+  refused?: Outcome;
+}
+
+export type RelayPolicy = (message: QueuedMessage, domain: string, preset: RouteOverride) => Promise<RelayDecision>;
+
+export interface RouteSettings {
+  /** Recipient domains delivered to the store. */
+  isLocal(domain: string): boolean;
+  relayPolicy: RelayPolicy | undefined;
+  /** Recipient domain (lower case) → next hop text. */
+  routes: Readonly<Record<string, string>>;
+  userMaps: readonly UserMap[];
+  smartHosts: readonly SmartHost[];
+  /** TLS for hops whose route says nothing of it. */
+  tls: TlsPolicy;
+  /** TLS by recipient domain, over everything else. */
+  tlsByDomain: Readonly<Record<string, TlsPolicy>>;
+  /** Source address by recipient domain; "" = the system's choice. */
+  localAddress(domain: string): string;
+}
+
+const nothing: RouteOverride = { host: "", port: 25 };
+
+export class Router {
+  readonly #settings: RouteSettings;
+
+  constructor(settings: RouteSettings) {
+    this.#settings = settings;
+  }
+
+  isLocal(recipient: QueuedRecipient): boolean {
+    return recipient.route === undefined && this.#settings.isLocal(domainOf(recipient.address));
+  }
+
+  /** The next hops for recipients that are not local, in order, asking onRelay once per domain and preset. */
+  async routeAll(message: QueuedMessage, recipients: readonly QueuedRecipient[]): Promise<NextHop[]> {
+    const decisions = new Map<string, Promise<RelayDecision | undefined>>();
+    return Promise.all(
+      recipients.map(async (recipient) => {
+        const domain = domainOf(recipient.address);
+        const key = recipient.route ? `${domain} ${JSON.stringify(recipient.route)}` : domain;
+        let decision = decisions.get(key);
+        if (!decision) {
+          decision = this.#ask(message, domain, recipient.route ?? nothing);
+          decisions.set(key, decision);
+        }
+        return this.#choose(recipient.address, domain, await decision, recipient.route);
+      }),
+    );
+  }
+
+  async #ask(message: QueuedMessage, domain: string, preset: RouteOverride): Promise<RelayDecision | undefined> {
+    return this.#settings.relayPolicy?.(message, domain, preset);
+  }
+
+  #choose(
+    address: string,
+    domain: string,
+    decision: RelayDecision | undefined,
+    override: RouteOverride | undefined,
+  ): NextHop {
+    if (domain === "") {
+      const parts = { code: 550, enhanced: "5.1.3", text: "the recipient address has no domain", origin: "engine" };
+      return errorHop(domain, outcome.reject(parts));
+    }
+    if (decision?.refused) return errorHop(domain, decision.refused);
+    const { routes, userMaps, smartHosts, tlsByDomain } = this.#settings;
+    const defaults = {
+      domain,
+      tls: tlsByDomain[domain] ?? this.#settings.tls,
+      localAddress: this.#settings.localAddress(domain),
+    };
+    const set = decision?.route ?? override;
+    if (set && set.host !== "") {
+      return fromOverride(set, mxHop(defaults, decision?.origin ?? "recipient route"), tlsByDomain[domain]);
+    }
+    const route = routes[domain];
+    if (route !== undefined) return withSource(parseNextHop(route, defaults, "domains.routes"), set);
+    for (const map of userMaps) {
+      const host = map.find(address);
+      if (host !== undefined) return withSource(parseNextHop(host, defaults, `user map ${map.name}`), set);
+    }
+    if (smartHosts.length > 0) {
+      const [first, ...others] = orderSmartHosts(smartHosts, defaults);
+      return withSource(others.length > 0 ? { ...first!, fallbacks: others } : first!, set);
+    }
+    // Policy may leave the host to MX and still choose TLS, port and source address.
+    return set ? fromOverride(set, mxHop(defaults, "mx"), tlsByDomain[domain]) : mxHop(defaults, "mx");
+  }
+}
+
+function fromOverride(set: RouteOverride, base: NextHop, byDomain: TlsPolicy | undefined): NextHop {
+  return {
+    ...base,
+    host: set.host.trim().replace(/\.$/, ""),
+    port: set.port,
+    implicitTls: set.implicitTls ?? false,
+    tls: byDomain ?? startTlsPolicy(set.startTls, base.tls),
+    tlsVersions: set.tlsVersions ?? "",
+    authUser: set.authUser ?? "",
+    authPass: set.authPass ?? "",
+    authTypes: set.authTypes ?? "",
+    localAddress: set.localAddress || base.localAddress,
+  };
+}
+
+/** `allowStartTLS` as policy set it: no = never, yes = when offered or better, unset = the configured policy. */
+function startTlsPolicy(set: boolean | undefined, configured: TlsPolicy): TlsPolicy {
+  if (set === undefined) return configured;
+  if (!set) return "none";
+  return configured === "none" ? "opportunistic" : configured;
+}
+
+/** Policy chose only the source address. */
+function withSource(hop: NextHop, set: RouteOverride | undefined): NextHop {
+  return set?.localAddress ? { ...hop, localAddress: set.localAddress } : hop;
+}
+
+function errorHop(domain: string, said: Outcome): NextHop {
+  const base = mxHop({ domain, tls: "none", localAddress: "" }, said.origin);
+  return { ...base, kind: "error", outcome: said };
+}
