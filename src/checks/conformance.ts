@@ -1,5 +1,6 @@
 /** The conformance suites over this folder's checks, for `postern conformance`. */
 import type { Suite } from "../telemetry/suite.ts";
+import { dkimSuite } from "./conformance/dkim.ts";
 import { spfSuite } from "./conformance/spf.ts";
 
-export const suites: Suite[] = [spfSuite];
+export const suites: Suite[] = [spfSuite, dkimSuite];

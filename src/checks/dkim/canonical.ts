@@ -1,0 +1,180 @@
+/**
+ * Canonicalisation (RFC 6376 §3.4): header fields, and bodies as a stream that is hashed on the way.
+ * Invariants: the body is never held; the work per octet is constant; `feedBodies` lets the event loop breathe.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
+import type { HeaderField, MessageSource } from "../message.ts";
+
+export type Canonicalization = "simple" | "relaxed";
+export type HashName = "sha256" | "sha1";
+
+/** §3.4.2: name in lower case, folds undone, blanks collapsed, none around the colon or at the end. */
+export function relaxedField(field: HeaderField): string {
+  field.relaxed ??= relaxText(field.raw);
+  return field.relaxed;
+}
+
+export function relaxText(raw: string): string {
+  const colon = raw.indexOf(":");
+  const value = raw
+    .slice(colon + 1)
+    .replace(/[\t\r\n ]+/g, " ")
+    .trim();
+  return `${raw.slice(0, colon).trimEnd().toLowerCase()}:${value}`;
+}
+
+const crlf = Buffer.from("\r\n");
+/** Empty lines wait as a number; they are hashed in blocks of this many. */
+const emptyLines = Buffer.from("\r\n".repeat(512));
+const slice = 64 * 1024;
+/** Octets after which other work gets a turn. */
+const turn = 1024 * 1024;
+
+/** Hash of one canonicalised body, up to `limit` canonical octets (the l= tag). */
+export class BodyHash {
+  readonly #hash: Hash;
+  readonly #limit: number;
+  readonly #relaxed: boolean;
+  #hashed = 0;
+  /** Canonical octets seen, whether they count or not. */
+  #length = 0;
+  #pendingLines = 0;
+  #pendingBlank = false;
+  #pendingCr = false;
+  #content = false;
+
+  constructor(canonicalization: Canonicalization, hash: HashName, limit = Number.POSITIVE_INFINITY) {
+    this.#relaxed = canonicalization === "relaxed";
+    this.#hash = createHash(hash);
+    this.#limit = limit;
+  }
+
+  /** Canonical length; with l= a longer body has octets that nobody signed. */
+  get length(): number {
+    return this.#length;
+  }
+
+  update(chunk: Buffer): void {
+    if (this.#relaxed) this.#updateRelaxed(chunk);
+    else this.#updateSimple(chunk);
+  }
+
+  digest(): Buffer {
+    if (this.#pendingCr) {
+      // A bare CR at the very end is content like any other.
+      this.#emitLines();
+      this.#emit(Buffer.from(this.#pendingBlank ? " \r" : "\r"));
+      this.#content = true;
+    }
+    // §3.4.3 an empty body is one CRLF; §3.4.4 it is nothing; a last line without CRLF gets one.
+    if (this.#content || !this.#relaxed) this.#emit(crlf);
+    return this.#hash.digest();
+  }
+
+  #emit(bytes: Buffer): void {
+    const room = this.#limit - this.#hashed;
+    const counted = bytes.length <= room ? bytes : bytes.subarray(0, Math.max(0, room));
+    if (counted.length > 0) this.#hash.update(counted);
+    this.#hashed += counted.length;
+    this.#length += bytes.length;
+  }
+
+  #emitLines(): void {
+    for (let lines = this.#pendingLines; lines > 0; lines -= 512)
+      this.#emit(emptyLines.subarray(0, Math.min(lines, 512) * 2));
+    this.#pendingLines = 0;
+  }
+
+  /** Passes whole stretches through; only CRLFs at the end are held back (§3.4.3). */
+  #updateSimple(chunk: Buffer): void {
+    let bytes = chunk;
+    if (this.#pendingCr) {
+      this.#pendingCr = false;
+      bytes = Buffer.concat([crlf.subarray(0, 1), chunk]);
+    }
+    let end = bytes.length;
+    if (end > 0 && bytes[end - 1] === 13) {
+      this.#pendingCr = true;
+      end -= 1;
+    }
+    let trailing = 0;
+    while (end >= 2 && bytes[end - 1] === 10 && bytes[end - 2] === 13) {
+      trailing += 1;
+      end -= 2;
+    }
+    if (end > 0) {
+      this.#emitLines();
+      this.#emit(bytes.subarray(0, end));
+      this.#content = true;
+    }
+    this.#pendingLines += trailing;
+  }
+
+  /**
+   * §3.4.4: blanks at line ends go, other runs become one space; empty lines at the end go. Each octet gives at most
+   * one octet; lines carried over from earlier chunks are hashed before the first octet of this one.
+   */
+  #updateRelaxed(chunk: Buffer): void {
+    const out = Buffer.allocUnsafe(chunk.length + 2);
+    let to = 0;
+    let lines = this.#pendingLines;
+    let blank = this.#pendingBlank;
+    let cr = this.#pendingCr;
+    const put = (octet: number) => {
+      if (lines > 0) {
+        if (to === 0) {
+          this.#pendingLines = lines;
+          this.#emitLines();
+          lines = 0;
+        }
+        for (; lines > 0; lines--) {
+          out[to++] = 13;
+          out[to++] = 10;
+        }
+      }
+      if (blank) out[to++] = 32;
+      blank = false;
+      out[to++] = octet;
+    };
+    for (let at = 0; at < chunk.length; at++) {
+      const octet = chunk[at]!;
+      if (cr) {
+        cr = false;
+        if (octet === 10) {
+          blank = false;
+          lines += 1;
+          continue;
+        }
+        put(13);
+      }
+      if (octet === 32 || octet === 9) blank = true;
+      else if (octet === 13) cr = true;
+      else if (lines > 0 || blank) put(octet);
+      else out[to++] = octet;
+    }
+    this.#pendingLines = lines;
+    this.#pendingBlank = blank;
+    this.#pendingCr = cr;
+    if (to === 0) return;
+    this.#content = true;
+    this.#emit(out.subarray(0, to));
+  }
+}
+
+/** Feeds one body to all hashes in one pass. */
+export async function feedBodies(hashes: readonly BodyHash[], body: MessageSource): Promise<void> {
+  if (hashes.length === 0) return;
+  if (body instanceof Uint8Array) {
+    const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    for (let at = 0; at < bytes.length; at += slice) {
+      if (at > 0 && at % turn === 0) await setImmediate();
+      for (const hash of hashes) hash.update(bytes.subarray(at, at + slice));
+    }
+    return;
+  }
+  for await (const chunk of body) {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    for (const hash of hashes) hash.update(bytes);
+  }
+}
