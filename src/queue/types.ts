@@ -36,6 +36,8 @@ export interface QueuedRecipient extends Recipient {
   lastOutcome?: Outcome;
   /** Attempts made for this recipient. */
   attempts: number;
+  /** Where the last attempt went: the scheduler's destination key, e.g. "example.org". */
+  destination?: string;
 }
 
 /** A message as it is handed to `commit`. */
@@ -81,13 +83,22 @@ export interface BodySource {
   stream(): AsyncIterable<Uint8Array>;
 }
 
+/**
+ * Which messages an operation means; all fields given must hold. `sender`, `recipient` and `destination` compare without
+ * regard to case; "*" in them stands for any run of characters. `failure` is looked for anywhere in the failure text.
+ * Sizes are octets. `limit` defaults to the budget's `queueListed`.
+ */
 export interface QueueFilter {
+  ids?: readonly string[];
   sender?: string;
   recipient?: string;
   sizeOver?: number;
   sizeUnder?: number;
   olderThanMs?: number;
   youngerThanMs?: number;
+  /** Next attempt before / after this time (ms since epoch). */
+  nextBefore?: number;
+  nextAfter?: number;
   status?: MessageState;
   failure?: string;
   destination?: string;
@@ -107,10 +118,22 @@ export interface Spool {
   takeDue(now: number, limit: number): Promise<QueuedMessage[]>;
   /** Time of the earliest next attempt not taken, or undefined. */
   nextDue(): Promise<number | undefined>;
+  /** Takes one message out of the schedule, due or not; undefined when it is gone, held or taken already. */
+  take(id: string): Promise<QueuedMessage | undefined>;
+  /** Writes the message's envelope and states (lazily: within milliseconds, not fsync'd) and ends `take`. */
   update(message: QueuedMessage): Promise<void>;
+  /** The same, but the message stays taken. */
+  progress(message: QueuedMessage): Promise<void>;
   remove(id: string): Promise<void>;
-  release(id: string): void;
+  /** Ends `take` without a change; `notBefore` (ms since epoch) postpones the message, in memory only. */
+  release(id: string, notBefore?: number): void;
+  /** Makes all waiting messages last tried at this destination due now; answers how many. In memory only. */
+  hasten(destination: string, now: number): number;
+  /** Moves every due time by this many ms, in memory only: the wall clock jumped. */
+  shiftClock(ms: number): void;
   list(filter: QueueFilter): Promise<QueuedMessage[]>;
+  /** Ids only, without the limit: what an operation on "all that match" walks. */
+  match(filter: QueueFilter): Promise<string[]>;
   count(): Promise<Record<string, number>>;
   /** Called after each commit with the new ids: wakes the scheduler. */
   onCommitted: ((ids: string[]) => void) | undefined;

@@ -1,0 +1,582 @@
+/**
+ * The durable queue of one worker (a shard): an append-only log of messages and states, an index of it in memory, and
+ * files for large bodies. A message that is relayed within a second costs one durable append and a lazy "removed" mark.
+ * Layout of the shard's folder: log/ (segments), bodies/ (one file a large body), lock (held while open).
+ * Invariants: `commit` resolves after fsync; a body's file is durable before the record that names it and deleted after
+ * the record that ends it; one process has a shard open at a time. A message object handed out is the only one of its
+ * id while it is taken: whoever changes it calls `update` or `progress`. `envelope.rcptTo` is not kept apart from
+ * `recipients`. Failure: `commit` rejects with QueueError 452 (full) or 451 (I/O); `openSpool` rejects with
+ * DamagedQueueError, or with an Error that names the folder.
+ */
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { Budget } from "../config/budget.ts";
+import { outcome } from "../message/outcome.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { fileBody, memoryBody, SpoolBody } from "./body.ts";
+import { diskFiles, type FileLayer } from "./files.ts";
+import { DamagedQueueError, type DamagedRange, Log, type Place } from "./log.ts";
+import { type BodyPlace, idNumber, idText, MessageIndex } from "./message-index.ts";
+import { headBytes, kind, type RecordHead } from "./record.ts";
+import {
+  type BodySource,
+  type BodyWriter,
+  type NewMessage,
+  type QueuedMessage,
+  QueueError,
+  type QueueFilter,
+  type Spool,
+} from "./types.ts";
+
+export interface SpoolOptions {
+  /** The queue's folder; the shard gets a folder in it. */
+  dir: string;
+  /** 0 to 255. */
+  shard: number;
+  budget: Budget;
+  log: Logger;
+  /** Bodies above this many octets get a file of their own; default `budget.queueBodyInLog`. */
+  fileThreshold?: number;
+  files?: FileLayer;
+  /** Open a damaged log and keep what is whole. */
+  salvage?: boolean;
+  now?: () => number;
+}
+
+/** A record's JSON: the message without what the record's head and its recipients say already. */
+type StoredMessage = Omit<QueuedMessage, "id" | "envelope" | "size"> & {
+  envelope: Omit<QueuedMessage["envelope"], "rcptTo">;
+  bodyFile?: string;
+  bodySize?: number;
+};
+
+const shards = 256;
+const ioRetryMs = 300_000;
+const compactChunk = 32;
+const tidyMs = 1_000;
+/** The log is compacted when it is this many times larger than what is alive in it. */
+const slackFactor = 2;
+
+export async function openSpool(options: SpoolOptions): Promise<DiskSpool> {
+  const spool = new DiskSpool(options);
+  await spool.open();
+  return spool;
+}
+
+export class DiskSpool implements Spool {
+  onCommitted: ((ids: string[]) => void) | undefined;
+  /** Ids whose body was lost to damage, found while salvaging. */
+  readonly lost = new Set<string>();
+
+  readonly #folder: string;
+  readonly #bodies: string;
+  readonly #shard: number;
+  readonly #budget: Budget;
+  readonly #logger: Logger;
+  readonly #files: FileLayer;
+  readonly #threshold: number;
+  readonly #salvage: boolean;
+  readonly #now: () => number;
+  readonly #index = new MessageIndex();
+  #log!: Log;
+  #lock: DatabaseSync | undefined;
+  #sequence = 1;
+  #committed: string[] = [];
+  /** Messages taken, or with a state on its way to the log: one object an id. */
+  readonly #live = new Map<number, QueuedMessage>();
+  readonly #unwritten = new Map<number, number>();
+  /** Recently used messages and small bodies, least recently used first. */
+  readonly #recent = new Map<number, { message: QueuedMessage; body: Buffer | undefined; cost: number }>();
+  #recentBytes = 0;
+  #tidyTimer: NodeJS.Timeout | undefined;
+  #tidying: Promise<void> | undefined;
+  readonly #deletions = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor(options: SpoolOptions) {
+    if (!Number.isInteger(options.shard) || options.shard < 0 || options.shard >= shards) {
+      throw new RangeError(`shard ${options.shard} is not within 0 to ${shards - 1}`);
+    }
+    this.#folder = join(options.dir, String(options.shard));
+    this.#bodies = join(this.#folder, "bodies");
+    this.#shard = options.shard;
+    this.#budget = options.budget;
+    this.#logger = options.log;
+    this.#files = options.files ?? diskFiles;
+    this.#threshold = options.fileThreshold ?? options.budget.queueBodyInLog;
+    this.#salvage = options.salvage ?? false;
+    this.#now = options.now ?? Date.now;
+  }
+
+  async open(): Promise<void> {
+    await this.#files.makeFolder(this.#bodies);
+    this.#lock = lockFolder(this.#folder);
+    try {
+      this.#log = await Log.open({
+        folder: join(this.#folder, "log"),
+        files: this.#files,
+        segmentBytes: this.#budget.queueSegmentBytes,
+        commitBytes: this.#budget.queueCommitBytes,
+        maxJson: this.#budget.queueRecordMeta,
+        onRecord: (head, place, json) => this.#replayed(head, place, json),
+        nextId: () => this.#sequence,
+        salvage: this.#salvage,
+      });
+      await this.#matchBodyFiles();
+    } catch (error) {
+      this.#lock.close();
+      throw error;
+    }
+    this.#tidyTimer = setInterval(() => this.#tidySoon(), tidyMs);
+    this.#tidyTimer.unref();
+  }
+
+  /** Damaged ranges that were skipped while salvaging. */
+  get damage(): DamagedRange[] {
+    return this.#log.damage;
+  }
+
+  openBody(prefix: Uint8Array): BodyWriter {
+    return new SpoolBody(this.#files, this.#bodies, this.#threshold, prefix);
+  }
+
+  async commit(body: BodyWriter, message: NewMessage): Promise<string> {
+    if (!(body instanceof SpoolBody)) throw new TypeError("body was not opened by this spool");
+    if (this.#index.length >= this.#budget.queueMessages) {
+      body.abort();
+      throw new QueueError(this.#refusal("4.3.1", "queue is full"));
+    }
+    const bytes = body.finishBytes();
+    const file = bytes === undefined ? await this.#finishFile(body) : undefined;
+    const now = this.#now();
+    const id = this.#sequence++ * shards + this.#shard;
+    const queued: QueuedMessage = {
+      ...message,
+      id: idText(id),
+      state: message.held === undefined ? "received" : "held",
+      recipients: message.envelope.rcptTo.map((recipient, index) => ({
+        ...recipient,
+        index,
+        state: "received",
+        attempts: 0,
+      })),
+      receivedAt: now,
+      size: body.size,
+      attempts: 0,
+      nextAttempt: message.notBefore ?? now,
+      failure: "",
+      delayNotified: false,
+    };
+    const json = storedJson(queued, file);
+    if (json.length > this.#budget.queueRecordMeta) {
+      body.abort();
+      throw new QueueError(this.#refusal("4.3.1", "envelope is too large for the queue"));
+    }
+    await new Promise<void>((resolve, reject) => {
+      const record = { kind: kind.message, id, json, body: bytes };
+      const done = (place: Place) => {
+        this.#index.put(id, queued, place, bodyPlaceOf(place, body.size, file));
+        this.#remember(id, queued, bytes);
+        this.#announce(queued.id);
+        resolve();
+      };
+      this.#log.append(record, true, done, (error) => {
+        body.abort();
+        reject(this.#ioError(error));
+      });
+    });
+    return queued.id;
+  }
+
+  async get(id: string): Promise<QueuedMessage | undefined> {
+    const number = idNumber(id);
+    return this.#held(number) ?? (this.#index.has(number) ? this.#load(number) : undefined);
+  }
+
+  async body(id: string): Promise<BodySource> {
+    const number = idNumber(id);
+    const cached = this.#recent.get(number)?.body;
+    if (cached !== undefined) return memoryBody(cached);
+    const place = this.#index.bodyPlace(number);
+    if (place === undefined) throw new Error(`no message ${id} in the queue`);
+    if (place.file !== undefined) return fileBody(this.#files, join(this.#bodies, place.file), place.bytes);
+    return memoryBody(await this.#log.read(place.segment, place.offset, place.bytes));
+  }
+
+  async replaceBody(id: string, body: BodyWriter): Promise<void> {
+    if (!(body instanceof SpoolBody)) throw new TypeError("body was not opened by this spool");
+    const number = idNumber(id);
+    const message = await this.get(id);
+    const old = this.#index.bodyPlace(number);
+    if (message === undefined || old === undefined) throw new Error(`no message ${id} in the queue`);
+    const bytes = body.finishBytes();
+    const file = bytes === undefined ? await this.#finishFile(body) : undefined;
+    const before = message.size;
+    message.size = body.size;
+    try {
+      await this.#rewrite(number, message, bytes, file, body.size);
+    } catch (error) {
+      message.size = before;
+      body.abort();
+      throw this.#ioError(error as Error);
+    }
+    if (old.file !== undefined) this.#deleteFile(old.file);
+  }
+
+  async take(id: string): Promise<QueuedMessage | undefined> {
+    const number = idNumber(id);
+    return this.#index.take(number) ? this.#loadTaken(number) : undefined;
+  }
+
+  async takeDue(now: number, limit: number): Promise<QueuedMessage[]> {
+    const taken: QueuedMessage[] = [];
+    // While the disk refuses writes, outcomes could not be recorded: sending on would only make duplicates.
+    while (taken.length < limit && this.#log.failure === undefined) {
+      const id = this.#index.takeFirst(now);
+      if (id === undefined) break;
+      const message = await this.#loadTaken(id);
+      if (message !== undefined) taken.push(message);
+    }
+    return taken;
+  }
+
+  async nextDue(): Promise<number | undefined> {
+    return this.#index.nextDue();
+  }
+
+  async update(message: QueuedMessage): Promise<void> {
+    await this.progress(message);
+    this.release(message.id);
+  }
+
+  async progress(message: QueuedMessage): Promise<void> {
+    const id = idNumber(message.id);
+    const place = this.#index.bodyPlace(id);
+    if (place === undefined) return;
+    this.#live.set(id, message);
+    this.#unwritten.set(id, (this.#unwritten.get(id) ?? 0) + 1);
+    this.#index.describe(id, message);
+    const record = { kind: kind.state, id, json: storedJson(message, place.file), body: undefined };
+    this.#log.append(record, false, (written) => {
+      this.#index.restate(id, message, written);
+      const left = this.#unwritten.get(id)! - 1;
+      if (left > 0) this.#unwritten.set(id, left);
+      else this.#unwritten.delete(id);
+      this.#settle(id);
+    });
+  }
+
+  async remove(id: string): Promise<void> {
+    const number = idNumber(id);
+    const place = this.#index.bodyPlace(number);
+    if (place === undefined) return;
+    this.#index.remove(number);
+    this.#live.delete(number);
+    this.#forget(number);
+    const record = { kind: kind.removed, id: number, json: "", body: undefined };
+    // The mark must be on disk before the file goes, or a crash would leave a message without its body.
+    if (place.file === undefined) this.#log.append(record, false, () => undefined);
+    else this.#log.append(record, true, () => this.#deleteFile(place.file!), this.#removeLater(record));
+  }
+
+  release(id: string, notBefore?: number): void {
+    const number = idNumber(id);
+    this.#index.untake(number, notBefore);
+    this.#settle(number);
+  }
+
+  hasten(destination: string, now: number): number {
+    return this.#index.hasten(destination, now);
+  }
+
+  shiftClock(ms: number): void {
+    this.#index.shift(ms);
+  }
+
+  async list(filter: QueueFilter): Promise<QueuedMessage[]> {
+    const limit = Math.min(filter.limit ?? this.#budget.queueListed, this.#budget.queueListed);
+    const messages: QueuedMessage[] = [];
+    for (const id of await this.#index.match(filter, this.#now(), limit)) {
+      const message = this.#held(id) ?? (await this.#load(id));
+      if (message !== undefined) messages.push(message);
+    }
+    return messages;
+  }
+
+  async match(filter: QueueFilter): Promise<string[]> {
+    const limit = filter.limit ?? Number.POSITIVE_INFINITY;
+    return (await this.#index.match(filter, this.#now(), limit)).map(idText);
+  }
+
+  async count(): Promise<Record<string, number>> {
+    return { total: this.#index.length, ...this.#index.counts() };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#tidyTimer);
+    await this.#tidying;
+    await this.#log.flush();
+    await Promise.all(this.#deletions);
+    await this.#log.close();
+    this.#lock?.close();
+  }
+
+  /** Writes all messages anew and moves the old segments to `keepIn`: the second half of a repair. */
+  async rewriteAll(keepIn: string): Promise<void> {
+    await this.#files.makeFolder(keepIn);
+    await this.#log.roll();
+    for (const { segment } of this.#log.closedSegments()) {
+      await this.#moveMessages(segment);
+      await this.#log.drop(segment, keepIn);
+    }
+  }
+
+  // --- reading the log ---------------------------------------------------------------------------------------------
+
+  #replayed(head: RecordHead, place: Place, json: () => string): void {
+    if (head.kind === kind.segment) {
+      this.#sequence = Math.max(this.#sequence, (JSON.parse(json()) as { nextId: number }).nextId);
+      return;
+    }
+    this.#sequence = Math.max(this.#sequence, Math.floor(head.id / shards) + 1);
+    if (head.kind === kind.removed) {
+      this.#index.remove(head.id);
+      this.lost.delete(idText(head.id));
+      return;
+    }
+    const stored = JSON.parse(json()) as StoredMessage;
+    if (head.kind === kind.state) {
+      const body = this.#index.bodyPlace(head.id);
+      if (body === undefined) this.lost.add(idText(head.id));
+      else this.#index.restate(head.id, revived(head.id, stored, body.bytes), place);
+      return;
+    }
+    const size = stored.bodySize ?? head.bodyBytes;
+    this.#index.put(head.id, revived(head.id, stored, size), place, bodyPlaceOf(place, size, stored.bodyFile));
+    this.lost.delete(idText(head.id));
+  }
+
+  /** Deletes body files that no message names; a message whose file is missing is damage. */
+  async #matchBodyFiles(): Promise<void> {
+    const orphans = new Set(await this.#files.list(this.#bodies));
+    for (const id of [...this.#index.ids()]) {
+      const file = this.#index.bodyPlace(id)?.file;
+      if (file === undefined || orphans.delete(file)) continue;
+      const range = { file: join("bodies", file), from: 0, to: 0 };
+      if (!this.#salvage) throw new DamagedQueueError(this.#folder, [range]);
+      this.#log.damage.push(range);
+      this.lost.add(idText(id));
+      this.#index.remove(id);
+    }
+    for (const file of orphans) await this.#files.unlink(join(this.#bodies, file));
+  }
+
+  async #load(id: number): Promise<QueuedMessage | undefined> {
+    const place = this.#index.statePlace(id);
+    const body = this.#index.bodyPlace(id);
+    if (place === undefined || body === undefined) return undefined;
+    const json = await this.#log.read(place.segment, place.offset + headBytes, place.jsonBytes);
+    // It may have been loaded, changed or removed by another caller meanwhile.
+    const known = this.#held(id);
+    if (known !== undefined || !this.#index.has(id)) return known;
+    const message = revived(id, JSON.parse(json.toString("utf8")) as StoredMessage, body.bytes);
+    this.#remember(id, message, undefined);
+    return message;
+  }
+
+  /** Loads a message already taken; on failure it goes back to wait, and the rest of the queue goes on. */
+  async #loadTaken(id: number): Promise<QueuedMessage | undefined> {
+    try {
+      const message = this.#held(id) ?? (await this.#load(id));
+      if (message !== undefined) this.#live.set(id, message);
+      return message;
+    } catch (error) {
+      this.#logger.error({ queueId: idText(id), error: (error as Error).message }, "message can't be read");
+      this.#index.untake(id, this.#now() + ioRetryMs);
+      return undefined;
+    }
+  }
+
+  // --- memory ------------------------------------------------------------------------------------------------------
+
+  #held(id: number): QueuedMessage | undefined {
+    return this.#live.get(id) ?? this.#recent.get(id)?.message;
+  }
+
+  #remember(id: number, message: QueuedMessage, body: Buffer | undefined): void {
+    this.#forget(id);
+    const cost = 1_024 + message.recipients.length * 200 + (body?.length ?? 0);
+    this.#recent.set(id, { message, body, cost });
+    this.#recentBytes += cost;
+    for (const [oldest, entry] of this.#recent) {
+      if (this.#recentBytes <= this.#budget.queueCacheBytes) break;
+      this.#recent.delete(oldest);
+      this.#recentBytes -= entry.cost;
+    }
+  }
+
+  #forget(id: number): void {
+    const entry = this.#recent.get(id);
+    if (entry === undefined) return;
+    this.#recent.delete(id);
+    this.#recentBytes -= entry.cost;
+  }
+
+  /** Lets a message go from `#live` when nobody has it and its state is written. */
+  #settle(id: number): void {
+    const message = this.#live.get(id);
+    if (message === undefined || this.#unwritten.has(id) || this.#index.isTaken(id)) return;
+    this.#live.delete(id);
+    this.#remember(id, message, this.#recent.get(id)?.body);
+  }
+
+  #announce(id: string): void {
+    this.#committed.push(id);
+    if (this.#committed.length > 1) return;
+    queueMicrotask(() => {
+      const ids = this.#committed;
+      this.#committed = [];
+      this.onCommitted?.(ids);
+    });
+  }
+
+  // --- files and compaction ----------------------------------------------------------------------------------------
+
+  async #finishFile(body: SpoolBody): Promise<string> {
+    try {
+      return await body.finishFile();
+    } catch (error) {
+      body.abort();
+      throw this.#ioError(error as Error);
+    }
+  }
+
+  #deleteFile(file: string): void {
+    const deletion = this.#files
+      .unlink(join(this.#bodies, file))
+      .catch((error: Error) => this.#logger.warn({ file, error: error.message }, "body file can't be deleted"))
+      .finally(() => this.#deletions.delete(deletion));
+    this.#deletions.add(deletion);
+  }
+
+  /** A mark that could not be made durable is written when the disk allows; its file stays until the next start. */
+  #removeLater(record: { kind: number; id: number; json: string; body: undefined }): () => void {
+    return () => this.#log.append(record, false, () => undefined);
+  }
+
+  async #rewrite(
+    id: number,
+    message: QueuedMessage,
+    bytes: Buffer | undefined,
+    file: string | undefined,
+    size: number,
+  ): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const record = { kind: kind.message, id, json: storedJson(message, file), body: bytes };
+      const done = (place: Place) => {
+        if (this.#index.has(id)) {
+          this.#index.put(id, message, place, bodyPlaceOf(place, size, file));
+          this.#remember(id, message, bytes);
+        }
+        resolve();
+      };
+      this.#log.append(record, true, done, reject);
+    });
+  }
+
+  #tidySoon(): void {
+    this.#tidying ??= this.#tidy()
+      .catch((error: Error) => this.#logger.error({ error: error.message }, "queue log can't be compacted"))
+      .finally(() => {
+        this.#tidying = undefined;
+      });
+  }
+
+  /** Drops old segments that no message needs; moves the messages out of the oldest when most of the log is dead. */
+  async #tidy(): Promise<void> {
+    if (this.#log.failure !== undefined) return;
+    for (const { segment } of this.#log.closedSegments()) {
+      if (this.#index.needing(segment) > 0) {
+        const allowed = this.#index.liveBytes * slackFactor + 2 * this.#budget.queueSegmentBytes;
+        if (this.#log.bytes <= allowed) return;
+        await this.#moveMessages(segment);
+      }
+      if (this.#closed) return;
+      await this.#log.drop(segment);
+    }
+  }
+
+  /** Appends the messages that need a segment to the log's end; afterwards none needs it. */
+  async #moveMessages(segment: number): Promise<void> {
+    const ids = this.#index.idsIn(segment);
+    for (let i = 0; i < ids.length; i += compactChunk) {
+      await Promise.all(ids.slice(i, i + compactChunk).map((id) => this.#moveMessage(id, segment)));
+    }
+  }
+
+  async #moveMessage(id: number, segment: number): Promise<void> {
+    for (;;) {
+      const place = this.#index.bodyPlace(id);
+      const state = this.#index.statePlace(id);
+      if (place === undefined || state === undefined) return;
+      const message = this.#held(id) ?? (await this.#load(id));
+      const bytes =
+        place.file === undefined ? await this.#log.read(place.segment, place.offset, place.bytes) : undefined;
+      if (!this.#index.has(id) || message === undefined) return;
+      const now = this.#index.statePlace(id)!;
+      const bodyNow = this.#index.bodyPlace(id)!;
+      const moved = now.segment !== state.segment || now.offset !== state.offset || bodyNow.offset !== place.offset;
+      if (moved && (now.segment === segment || bodyNow.segment === segment)) continue; // changed meanwhile: read again
+      if (now.segment !== segment && bodyNow.segment !== segment) return;
+      await this.#rewrite(id, this.#live.get(id) ?? message, bytes, place.file, place.bytes);
+      return;
+    }
+  }
+
+  #refusal(enhanced: string, text: string) {
+    return outcome.defer({ code: 452, enhanced, text: `Requested action not taken: ${text}`, origin: "queue" });
+  }
+
+  #ioError(error: Error): QueueError {
+    this.#logger.error({ error: error.message }, "message can't be written to the queue");
+    const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
+    if (full) return new QueueError(this.#refusal("4.3.1", "insufficient system storage"));
+    const text = "Requested action aborted: local error in processing";
+    return new QueueError(outcome.defer({ code: 451, enhanced: "4.3.0", text, origin: "queue" }));
+  }
+}
+
+function storedJson(message: QueuedMessage, bodyFile: string | undefined): string {
+  const { id: _id, size, envelope, ...rest } = message;
+  const { rcptTo: _rcptTo, ...kept } = envelope;
+  const stored: StoredMessage = { ...rest, envelope: kept };
+  if (bodyFile !== undefined) {
+    stored.bodyFile = bodyFile;
+    stored.bodySize = size;
+  }
+  return JSON.stringify(stored);
+}
+
+function revived(id: number, stored: StoredMessage, size: number): QueuedMessage {
+  const { bodyFile: _file, bodySize: _size, envelope, ...rest } = stored;
+  return { ...rest, id: idText(id), size, envelope: { ...envelope, rcptTo: rest.recipients } };
+}
+
+function bodyPlaceOf(place: Place, bytes: number, file: string | undefined): BodyPlace {
+  const found = { segment: place.segment, offset: place.offset + headBytes + place.jsonBytes, bytes };
+  return file === undefined ? found : { ...found, file };
+}
+
+/** The operating system frees this lock when the process dies, however it dies. */
+function lockFolder(folder: string): DatabaseSync {
+  const lock = new DatabaseSync(join(folder, "lock"), { timeout: 0 });
+  try {
+    lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;");
+    return lock;
+  } catch (error) {
+    lock.close();
+    throw new Error(`queue folder ${folder} is in use by another process`, { cause: error });
+  }
+}
