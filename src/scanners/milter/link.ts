@@ -4,7 +4,7 @@
  * Failure: ScannerError; after one the link is closed and never reused.
  */
 import type { Budget } from "../../config/budget.ts";
-import { ScannerSocket, type SocketAddress } from "../socket.ts";
+import { ScannerSocket, type SocketAddress } from "../stream.ts";
 import { ScannerError } from "../types.ts";
 import { Command, decodeNegotiation, type Negotiation, negotiatePacket, packet } from "./codec.ts";
 

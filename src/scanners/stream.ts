@@ -30,6 +30,8 @@ export class ScannerSocket {
   #ended = false;
   #wake: (() => void) | undefined;
   #buffered: Buffer = Buffer.alloc(0);
+  /** Time (ms since epoch) after which every wait fails, however often the server shows signs of life. */
+  deadline = Number.POSITIVE_INFINITY;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -181,10 +183,11 @@ export class ScannerSocket {
 
   #wait(timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
+      const left = Math.max(0, Math.min(timeoutMs, this.deadline - Date.now()));
       const timer = setTimeout(() => {
         this.#wake = undefined;
-        reject(this.#fail("timeout", `no progress within ${timeoutMs} ms`));
-      }, timeoutMs);
+        reject(this.#fail("timeout", "no answer in time"));
+      }, left);
       this.#wake = () => {
         clearTimeout(timer);
         this.#wake = undefined;
