@@ -98,7 +98,6 @@ export class Log {
   #fd = -1;
   #segment = 0;
   #position = 0;
-  #previousEnd = 0;
   /** Number of the last finished fsync. */
   #commit = 0;
   /** While reading: the record before was the last of its commit. */
