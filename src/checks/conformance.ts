@@ -1,6 +1,8 @@
 /** The conformance suites over this folder's checks, for `postern conformance`. */
 import type { Suite } from "../telemetry/suite.ts";
+import { arcSignSuite, arcValidateSuite } from "./conformance/arc.ts";
+import { authresSuite } from "./conformance/authres.ts";
 import { dkimSuite } from "./conformance/dkim.ts";
 import { spfSuite } from "./conformance/spf.ts";
 
-export const suites: Suite[] = [spfSuite, dkimSuite];
+export const suites: Suite[] = [spfSuite, dkimSuite, arcValidateSuite, arcSignSuite, authresSuite];

@@ -48,7 +48,7 @@ export function parseFields(header: string, budget: Budget): HeaderField[] {
 export async function readMessage(source: MessageSource, budget: Budget): Promise<Message> {
   if (source instanceof Uint8Array) return splitMessage(source, budget);
   const chunks = source[Symbol.asyncIterator]();
-  let gathered = Buffer.alloc(0);
+  let gathered: Buffer = Buffer.alloc(0);
   for (;;) {
     const next = await chunks.next();
     if (next.done) return splitMessage(gathered, budget);

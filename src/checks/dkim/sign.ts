@@ -1,0 +1,137 @@
+/**
+ * DKIM signing (RFC 6376 §5, RFC 8463), and the parts of it that ARC sealing shares.
+ * Invariants: private keys are parsed once, by `signingKey`; the value returned is signed exactly as it stands, so it
+ * must follow "DKIM-Signature: " unchanged; no value from outside can add a tag (domain and selector are checked).
+ * Failure: TypeError for a key or name that can't be used, which is a configuration error.
+ */
+import { createHash, createPrivateKey, type KeyObject, sign } from "node:crypto";
+import type { HeaderField, Message } from "../message.ts";
+import { BodyHash, feedBodies } from "./canonical.ts";
+import { signedHeaders } from "./signature.ts";
+
+export interface SigningKey {
+  domain: string;
+  selector: string;
+  key: KeyObject;
+  algorithm: "rsa-sha256" | "ed25519-sha256";
+}
+
+export interface SignOptions {
+  /** Names of the fields to sign, any case. Default: `defaultHeaders` that are there, and From once more. */
+  headers?: readonly string[];
+  /** Seconds since the epoch for t=. */
+  timestamp: number;
+  /** Seconds after t= at which the signature ends (x=). */
+  lifetime?: number;
+}
+
+/** RFC 6376 §5.4.1: fields that carry meaning to the reader, and those of lists and resending. */
+const defaultHeaders = new Set(
+  (
+    "from sender reply-to subject date message-id to cc mime-version content-type content-transfer-encoding " +
+    "content-id content-description resent-date resent-from resent-sender resent-to resent-cc resent-message-id " +
+    "in-reply-to references list-id list-help list-unsubscribe list-unsubscribe-post list-subscribe list-post " +
+    "list-owner list-archive"
+  ).split(" "),
+);
+
+/** Parses a PEM private key; RFC 8301 §3.2 wants at least 1,024 bits of RSA for signing. */
+export function signingKey(domain: string, selector: string, pem: string): SigningKey {
+  for (const name of [domain, selector]) {
+    if (!/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/.test(name)) throw new TypeError(`not a name to sign with: ${name}`);
+  }
+  const key = createPrivateKey(pem);
+  if (key.asymmetricKeyType === "ed25519") return { domain, selector, key, algorithm: "ed25519-sha256" };
+  if (key.asymmetricKeyType !== "rsa" || (key.asymmetricKeyDetails?.modulusLength ?? 0) < 1024) {
+    throw new TypeError("a DKIM key is RSA of 1,024 bits or more, or Ed25519");
+  }
+  return { domain, selector, key, algorithm: "rsa-sha256" };
+}
+
+/** Signs one message with each key; answers the values of the DKIM-Signature fields, in the order of `keys`. */
+export async function signDkim(message: Message, keys: readonly SigningKey[], options: SignOptions): Promise<string[]> {
+  const body = new BodyHash("relaxed", "sha256");
+  await feedBodies([body], message.body);
+  const bodyHash = body.digest().toString("base64");
+  const headers = options.headers?.map((name) => name.toLowerCase()) ?? headersToSign(message.fields);
+  return keys.map((key) =>
+    signTags("DKIM-Signature", message.fields, headers, key, [
+      ["v", "1"],
+      ["a", key.algorithm],
+      ["c", "relaxed/relaxed"],
+      ["d", key.domain],
+      ["s", key.selector],
+      ["t", String(options.timestamp)],
+      ...(options.lifetime === undefined ? [] : [["x", String(options.timestamp + options.lifetime)] as const]),
+      ["h", headers.join(":")],
+      ["bh", bodyHash],
+      ["b", ""],
+    ]),
+  );
+}
+
+/** §5.4, §8.15: each instance that is there, and From once more, so that a second From breaks the signature. */
+function headersToSign(fields: readonly HeaderField[]): string[] {
+  const present = fields.map(({ name }) => name).filter((name) => defaultHeaders.has(name));
+  return [...present.toReversed(), "from"];
+}
+
+/** Value of a field whose tags are signed together with `headers` of the message. */
+export function signTags(
+  fieldName: string,
+  fields: readonly HeaderField[],
+  headers: readonly string[],
+  key: SigningKey,
+  tags: ReadonlyArray<readonly [string, string]>,
+): string {
+  const unsigned = layOut(fieldName, tags, "");
+  const data = signedHeaders(fields, headers, "relaxed", `${fieldName}: ${unsigned}`);
+  return layOut(fieldName, tags, signData(data, key));
+}
+
+/** Base64 of the signature over `data`. */
+export function signData(data: Buffer, key: SigningKey): string {
+  // RFC 8463 §3: Ed25519 signs the SHA-256 of the data.
+  const signature =
+    key.algorithm === "ed25519-sha256"
+      ? sign(null, createHash("sha256").update(data).digest(), key.key)
+      : sign("sha256", data, key.key);
+  return signature.toString("base64");
+}
+
+const width = 76;
+
+/** Writes tags as a folded value; b= stands on lines of its own, so that filling it in moves nothing else. */
+export function layOut(fieldName: string, tags: ReadonlyArray<readonly [string, string]>, signature: string): string {
+  let text = "";
+  let column = fieldName.length + 2;
+  tags.forEach(([name, value], index) => {
+    const end = index === tags.length - 1 ? "" : ";";
+    if (name === "b") {
+      const lines = `b=${signature}`.match(/.{1,72}/g) ?? [];
+      text += `${index === 0 ? "" : "\r\n\t"}${lines.join("\r\n\t")}${end}`;
+      column = width;
+      return;
+    }
+    const token = `${name}=${value.length <= width - 4 ? value : foldList(value)}${end}`;
+    const fits = column + token.length < width;
+    if (index > 0) text += fits ? " " : "\r\n\t";
+    column = fits ? column + token.length + 1 : token.length - token.lastIndexOf("\n");
+    text += token;
+  });
+  return text;
+}
+
+/** Long h= lists fold before a colon-separated name (§3.5 h=: FWS may stand around colons). */
+function foldList(value: string): string {
+  let line = 0;
+  return value
+    .split(":")
+    .map((name, index) => {
+      const first = index === 0;
+      const fits = line + name.length + 1 < width - 4;
+      line = fits ? line + name.length + 1 : name.length;
+      return first ? name : fits ? `:${name}` : `:\r\n\t ${name}`;
+    })
+    .join("");
+}
