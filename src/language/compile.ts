@@ -7,6 +7,7 @@ import { type Budget, budgetDefaults } from "../config/budget.ts";
 import { emit } from "./emit.ts";
 import { interpreted } from "./interpret.ts";
 import type { Module } from "./ir.ts";
+import { optimise } from "./optimise/optimise.ts";
 import type { CompiledModule } from "./run.ts";
 
 export type { CompiledModule } from "./run.ts";
@@ -22,5 +23,5 @@ export interface CompileOptions {
 export function compileModule(module: Module, options: CompileOptions = {}): CompiledModule {
   const limits = { budget: options.budget ?? budgetDefaults };
   if (options.traced) return interpreted(module, limits);
-  return emit(module, limits);
+  return emit(options.optimise === false ? module : optimise(module), limits);
 }

@@ -2,8 +2,8 @@
  * What statements read and write, for the optimiser's questions "may these two swap?" and "may this start early?".
  * Invariants: conservative; a routine's effects include those of the routines it calls. Failure: none.
  */
-import type { Block, Module, SlotIndex, Statement, Test } from "./ir.ts";
-import { statementValues, testValues, walkStatements, walkTests, walkValue } from "./walk.ts";
+import type { Block, Module, SlotIndex, Statement, Subject, Test, Value } from "./ir.ts";
+import { statementValues, subjectValues, testValues, walkStatements, walkTests, walkValue } from "./walk.ts";
 
 export interface Effects {
   readonly writes: ReadonlySet<SlotIndex>;
@@ -75,13 +75,58 @@ export function isPure(test: Test): boolean {
   return pure;
 }
 
-/** Slots that a test reads. */
-export function slotsRead(test: Test): Set<SlotIndex> {
-  const slots = new Set<SlotIndex>();
+/** What a test's result depends on. */
+export interface Inputs {
+  readonly slots: Set<SlotIndex>;
+  /** Effect kinds and look-ups that can change its subjects. */
+  readonly invalidators: Set<string>;
+  /** Reads strings of the host, which a loop's step can change. */
+  readonly hosted: boolean;
+  /** Asks the host something whose dependencies are not declared. */
+  readonly opaque: boolean;
+}
+
+export function testInputs(test: Test): Inputs {
+  const inputs = { slots: new Set<SlotIndex>(), invalidators: new Set<string>(), hosted: false, opaque: false };
   walkTests(test, (leaf) => {
-    for (const value of testValues(leaf)) walkValue(value, (v) => v.op === "slot" && slots.add(v.slot));
+    if (leaf.op === "ask" || leaf.op === "inList") inputs.opaque = true;
+    if ("subject" in leaf) addSubject(leaf.subject, inputs);
+    for (const value of testValues(leaf)) addValue(value, inputs);
   });
-  return slots;
+  return inputs;
+}
+
+export function subjectInputs(subject: Subject): Inputs {
+  const inputs = { slots: new Set<SlotIndex>(), invalidators: new Set<string>(), hosted: false, opaque: false };
+  addSubject(subject, inputs);
+  for (const value of subjectValues(subject)) addValue(value, inputs);
+  return inputs;
+}
+
+type Growing = { -readonly [K in keyof Inputs]: Inputs[K] };
+
+function addSubject(subject: Subject, inputs: Growing): void {
+  if (subject.op !== "host") return;
+  inputs.hosted = true;
+  if (!subject.stable) inputs.opaque = true;
+  for (const kind of subject.invalidatedBy) inputs.invalidators.add(kind);
+}
+
+function addValue(value: Value, inputs: Growing): void {
+  walkValue(value, (v) => {
+    if (v.op === "slot") inputs.slots.add(v.slot);
+    else if (v.op === "host") inputs.opaque = true;
+  });
+}
+
+/** True when running something with these effects can't change what the inputs lead to. */
+export function unaffected(
+  inputs: Inputs,
+  effects: Pick<Effects, "writes" | "kinds" | "loops" | "impureTests">,
+): boolean {
+  if (inputs.opaque && (effects.kinds.size > 0 || effects.loops || effects.impureTests)) return false;
+  if (inputs.hosted && effects.loops) return false;
+  return inputs.slots.isDisjointFrom(effects.writes) && inputs.invalidators.isDisjointFrom(effects.kinds);
 }
 
 /** Slots that the values of one statement read (its blocks not included); a look-up's declared reads count. */
