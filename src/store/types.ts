@@ -23,9 +23,13 @@ export interface StoredMessage {
   queueId: string;
   subject: string;
   from: string;
-  /** Quarantine only. */
+  /** Reverse-path it came with. */
+  mailFrom: string;
+  /** Quarantine only: why, how bad, whom it was for, and when it is deleted (ms since epoch). */
   reason?: string;
   score?: number;
+  rcptTo?: string[];
+  expires?: number;
 }
 
 export interface MessageMeta {
@@ -34,8 +38,21 @@ export interface MessageMeta {
   receivedAt: number;
   subject: string;
   from: string;
+  /** Quarantine only. */
   reason?: string;
   score?: number;
+  /** Quarantine only: the envelope's recipients, needed to release the message. */
+  rcptTo?: string[];
+}
+
+/** The account that holds quarantined messages: `deliver` to it with `reason`, `score` and `rcptTo` in the meta. */
+export const quarantineAccount = "@quarantine";
+
+export interface StoreCheck {
+  /** One line for each inconsistency found. */
+  problems: string[];
+  /** How many of them were put right. */
+  repaired: number;
 }
 
 export interface Store {
@@ -45,6 +62,16 @@ export interface Store {
   folders(account: string): Promise<string[]>;
   read(account: string, folder: string, uid: number): Promise<AsyncIterable<Uint8Array> | undefined>;
   remove(account: string, folder: string, uid: number): Promise<boolean>;
+  /** Sets an account's limit in octets; undefined = the store's default. */
+  setQuota(account: string, octets: number | undefined): Promise<void>;
+  /** Octets used and allowed (undefined = no limit). */
+  quota(account: string): Promise<{ octets: number; limit: number | undefined }>;
+  /** Deletes quarantined messages past their time; answers how many. */
+  expire(): Promise<number>;
+  /** Looks for inconsistencies between database and body files; puts them right when `repair`. */
+  check(repair: boolean): Promise<StoreCheck>;
+  /** Writes a consistent copy into the folder `to`, which must not exist yet, while the store is in use. */
+  backup(to: string): Promise<{ messages: number; files: number }>;
   close(): Promise<void>;
 }
 
