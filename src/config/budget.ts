@@ -49,6 +49,7 @@ export const budgetDefaults = {
   expansions: 256,
   // policy and Sieve: run
   callDepth: 64,
+  lookupMs: 10_000,
   statementsPerEvent: 10_000,
   lookupsPerEvent: 100,
   headerEdits: 200,
@@ -98,6 +99,8 @@ export const budgetDefaults = {
   addressesPerHost: 10,
   recipientsPerTransaction: 100,
   userMapLines: 100_000,
+  bounceText: 64 * 1024,
+  bounceRecipients: 1_000,
 } as const;
 
 export type BudgetField = keyof typeof budgetDefaults;

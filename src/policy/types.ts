@@ -6,6 +6,7 @@
  * needs no look-up. Failure: a look-up that fails yields its declared failure value; it never throws into the session.
  */
 import type { Diagnostic } from "../language/diagnostic.ts";
+import type { RouteOverride } from "../message/envelope.ts";
 
 export type PolicyContext = "smtpIn" | "smtpOut" | "smtpProc";
 
@@ -49,14 +50,24 @@ export interface EventResult {
 /** Asynchronous facts a policy can call for (checkSPF...); implemented over checks/ by the gateway, by tables in tests. */
 export interface FactSource {
   /**
-   * Runs predefined method `name` with the session's current variables and answers output variables
-   * (e.g. {SPFResult: "fail", SPFExplanation: "..."}). Rejection or the deadline leads to the method's failure values.
+   * Runs predefined method `name` (a "lookup" row of vocabulary) with the session's current variables and answers output variables
+   * (e.g. {SPFResult: "fail", SPFExplanation: "..."}); what it leaves out becomes "". Rejection or the deadline leads
+   * to the method's failure values. `effects`: what this event asked for so far (executeFilters finds its filters there).
+   * checkGeoIP answers {GeoIPResult: "DE"}; the verdict over the country lists is made here.
    */
-  call(name: string, read: (variable: string) => string): Promise<Record<string, string>> | Record<string, string>;
+  call(
+    name: string,
+    read: (variable: string) => string,
+    effects: readonly PolicyEffect[],
+  ): Promise<Record<string, string>> | Record<string, string>;
   /** List membership for `inList`; synchronous because lists are held in memory. */
   inList?(list: string, value: string): boolean;
   /** Header field values of the message at hand, unfolded and decoded, top first. */
   header?(name: string): readonly string[];
+  /** Strings of a message as a whole, for the variables of that name; asked from onDataReceived on. */
+  strings?(variable: "attachmentNames" | "attachmentTypes" | "mimeTypes"): readonly string[];
+  /** A value that a script gave was ignored (smtpfilters.md §4): out of range, or no such choice. */
+  ignored?(variable: string, value: string): void;
   /** Counts one hit against a rate ("100/1h") and answers whether the key is over it. */
   rate?(key: string, limit: string): boolean | Promise<boolean>;
 }
@@ -69,6 +80,11 @@ export interface PolicySession {
   run(event: EventName): EventResult | Promise<EventResult>;
   /** Message-level exports are dropped (RSET, new MAIL). */
   resetMessage(): void;
+  /**
+   * Where the script sends this recipient (onRcptTo) or this destination (onRelay); undefined when it set nothing that
+   * concerns the route. `host` is "" for MX delivery.
+   */
+  route(): RouteOverride | undefined;
   /** All exported variables, to be stored with the message. */
   exports(): Record<string, string>;
 }
