@@ -78,6 +78,8 @@ export const budgetDefaults = {
   milterPacket: 1024 * 1024,
   milterActions: 1_000,
   milterMessageMs: 600_000,
+  // processing
+  filteredBytes: 32 * 1024 * 1024,
   // queue and store
   queueBodyInLog: 128 * 1024,
   queueCommitBytes: 4 * 1024 * 1024,

@@ -28,6 +28,20 @@ export interface SessionSettings {
   /** AUTH mechanisms offered on encrypted / plain connections, upper case. */
   authSecure: readonly string[];
   authPlain: readonly string[];
+  /** Offers REQUIRETLS (RFC 8689) on encrypted connections. Default false. */
+  allowRequireTls?: boolean;
+  /** Text of HELP; "\n" separates lines. */
+  helpText?: string;
+}
+
+/** What reception knows beyond ClientInfo; the object given to every hook has these fields when they apply. */
+export interface SmtpClientInfo extends ClientInfo {
+  /** Certificate that the client showed under TLS; `authorized` when it chains to the listener's client CA. */
+  clientCertificate?: { subject: string; fingerprint256: string; authorized: boolean };
+  /** Server name asked for in the TLS handshake (SNI). */
+  serverName?: string;
+  /** Attributes of XFORWARD from a trusted host, upper-case names; for logs only. */
+  forwarded?: Readonly<Record<string, string>>;
 }
 
 /** Receives the message bytes (dot-unstuffed, CRLF lines) as they arrive. */
@@ -36,6 +50,11 @@ export interface MessageSink {
   write(chunk: Uint8Array): Promise<void> | undefined;
   /** All bytes came; resolves with the reply to the final dot, which is positive only when the message is durable. */
   end(): MaybePromise<Outcome>;
+  /**
+   * LMTP only, instead of `end`: one reply per accepted recipient, in order (RFC 2033 §4.2). When absent, `end` is
+   * called and its reply stands for all.
+   */
+  endEach?(): MaybePromise<Outcome[]>;
   /** The client went away or the message was refused; nothing of it may stay. */
   abort(): void;
 }
@@ -62,6 +81,8 @@ export interface SessionHandler {
   onConnect(client: ClientInfo): MaybePromise<Answer>;
   onEhlo(client: ClientInfo): MaybePromise<Answer>;
   onAuth(credentials: Credentials): MaybePromise<{ ok: boolean; user: string; outcome?: Outcome }>;
+  /** Stored keys of an account for challenge mechanisms (SCRAM). Without this method they are not offered. */
+  lookupSecret?(username: string, scheme: StoredSecret["scheme"]): MaybePromise<StoredSecret | undefined>;
   onMailFrom(envelope: Envelope): MaybePromise<Answer>;
   onRcptTo(envelope: Envelope, recipient: Recipient): MaybePromise<Answer>;
   /** DATA/BDAT begins: opens the sink, or refuses. Reception prepends nothing; the sink's owner adds Received. */
@@ -71,4 +92,5 @@ export interface SessionHandler {
   onClose(reason: string): void;
 }
 
-export type SessionHandlerFactory = (client: ClientInfo) => SessionHandler;
+/** `client` is one live object per session: reception updates it in place (ehlo, tls, authUser, protocol). */
+export type SessionHandlerFactory = (client: SmtpClientInfo) => SessionHandler;
