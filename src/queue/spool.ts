@@ -25,7 +25,7 @@ import {
   type QueuedMessage,
   QueueError,
   type QueueFilter,
-  type Spool,
+  type ScheduledSpool,
 } from "./types.ts";
 
 export interface SpoolOptions {
@@ -63,7 +63,7 @@ export async function openSpool(options: SpoolOptions): Promise<DiskSpool> {
   return spool;
 }
 
-export class DiskSpool implements Spool {
+export class DiskSpool implements ScheduledSpool {
   onCommitted: ((ids: string[]) => void) | undefined;
   /** Ids whose body was lost to damage, found while salvaging. */
   readonly lost = new Set<string>();

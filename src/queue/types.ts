@@ -118,26 +118,30 @@ export interface Spool {
   takeDue(now: number, limit: number): Promise<QueuedMessage[]>;
   /** Time of the earliest next attempt not taken, or undefined. */
   nextDue(): Promise<number | undefined>;
-  /** Takes one message out of the schedule, due or not; undefined when it is gone, held or taken already. */
-  take(id: string): Promise<QueuedMessage | undefined>;
-  /** Writes the message's envelope and states (lazily: within milliseconds, not fsync'd) and ends `take`. */
+  /** Writes the message's envelope and states (lazily: within milliseconds, not fsync'd) and ends taking. */
   update(message: QueuedMessage): Promise<void>;
-  /** The same, but the message stays taken. */
-  progress(message: QueuedMessage): Promise<void>;
   remove(id: string): Promise<void>;
-  /** Ends `take` without a change; `notBefore` (ms since epoch) postpones the message, in memory only. */
+  /** Ends taking without a change; `notBefore` (ms since epoch) postpones the message, in memory only. */
   release(id: string, notBefore?: number): void;
-  /** Makes all waiting messages last tried at this destination due now; answers how many. In memory only. */
-  hasten(destination: string, now: number): number;
-  /** Moves every due time by this many ms, in memory only: the wall clock jumped. */
-  shiftClock(ms: number): void;
   list(filter: QueueFilter): Promise<QueuedMessage[]>;
-  /** Ids only, without the limit: what an operation on "all that match" walks. */
-  match(filter: QueueFilter): Promise<string[]>;
   count(): Promise<Record<string, number>>;
   /** Called after each commit with the new ids: wakes the scheduler. */
   onCommitted: ((ids: string[]) => void) | undefined;
   close(): Promise<void>;
+}
+
+/** The spool as scheduler and operations see it. */
+export interface ScheduledSpool extends Spool {
+  /** Takes one message out of the schedule, due or not; undefined when it is gone, held or taken already. */
+  take(id: string): Promise<QueuedMessage | undefined>;
+  /** As `update`, but the message stays taken. */
+  progress(message: QueuedMessage): Promise<void>;
+  /** Makes all waiting messages last tried at this destination due now; answers how many. In memory only. */
+  hasten(destination: string, now: number): number;
+  /** Moves every due time by this many ms, in memory only: the wall clock jumped. */
+  shiftClock(ms: number): void;
+  /** Ids only, without the limit: what an operation on "all that match" walks. */
+  match(filter: QueueFilter): Promise<string[]>;
 }
 
 export class QueueError extends Error {

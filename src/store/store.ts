@@ -13,9 +13,9 @@ import { outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { DatabaseThread } from "./database-thread.ts";
 import {
+  type ManagedStore,
   type MessageMeta,
   quarantineAccount,
-  type Store,
   type StoreCheck,
   type StoreDelivery,
   type StoredMessage,
@@ -52,7 +52,7 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
   }
 }
 
-export class DiskStore implements Store {
+export class DiskStore implements ManagedStore {
   readonly #options: StoreOptions;
   readonly #thread: DatabaseThread;
   readonly #bodies: string;

@@ -24,7 +24,7 @@ export interface StoredMessage {
   subject: string;
   from: string;
   /** Reverse-path it came with. */
-  mailFrom: string;
+  mailFrom?: string;
   /** Quarantine only: why, how bad, whom it was for, and when it is deleted (ms since epoch). */
   reason?: string;
   score?: number;
@@ -62,6 +62,11 @@ export interface Store {
   folders(account: string): Promise<string[]>;
   read(account: string, folder: string, uid: number): Promise<AsyncIterable<Uint8Array> | undefined>;
   remove(account: string, folder: string, uid: number): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** The store as its administrators see it. */
+export interface ManagedStore extends Store {
   /** Sets an account's limit in octets; undefined = the store's default. */
   setQuota(account: string, octets: number | undefined): Promise<void>;
   /** Octets used and allowed (undefined = no limit). */
@@ -72,7 +77,6 @@ export interface Store {
   check(repair: boolean): Promise<StoreCheck>;
   /** Writes a consistent copy into the folder `to`, which must not exist yet, while the store is in use. */
   backup(to: string): Promise<{ messages: number; files: number }>;
-  close(): Promise<void>;
 }
 
 export class StoreError extends Error {
