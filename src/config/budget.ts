@@ -70,6 +70,7 @@ export const budgetDefaults = {
   spfVoidLookups: 2,
   dkimSignatures: 10,
   dkimKeyBits: 8_192,
+  dmarcAuthors: 4,
   // scanners
   scannerReply: 16 * 1024 * 1024,
   scannerTimeoutMs: 60_000,
@@ -88,6 +89,9 @@ export const budgetDefaults = {
   queueCacheBytes: 32 * 1024 * 1024,
   queueMessages: 4_000_000,
   queueInHand: 2_000,
+  queueDeliveries: 500,
+  queueProcessing: 50,
+  queueDestinations: 20_000,
   queuePerDestination: 500,
   queueListed: 10_000,
   controlRequest: 1024 * 1024,

@@ -27,8 +27,8 @@ export interface DkimResult {
   reason: string;
   /** The key says t=y. */
   testing: boolean;
-  /** l= left the end of the body unsigned. */
-  partial: boolean;
+  /** Octets at the end of the body that l= left unsigned. */
+  unsignedOctets: number;
   keyBits: number;
 }
 
@@ -80,7 +80,7 @@ function refused(result: DkimResultToken, reason: string, signature?: Signature,
     signature: signature?.signature.toString("base64").slice(0, 8) ?? "",
     reason: printable(reason),
     testing: key?.testing ?? false,
-    partial: false,
+    unsignedOctets: 0,
     keyBits: key?.bits ?? 0,
   };
 }
@@ -129,7 +129,7 @@ function conclude(fields: readonly HeaderField[], signature: Signature, key: Dki
   if (signature.hash === "sha1") return answer("policy", "rsa-sha1 is not accepted");
   if (key.bits < minimumBits && key.algorithm === "rsa")
     return answer("policy", `key of ${key.bits} bits is too short`);
-  return { ...answer("pass", ""), partial: signature.length < bodyHash.length };
+  return { ...answer("pass", ""), unsignedOctets: Math.max(0, bodyHash.length - signature.length) };
 }
 
 /** The cryptographic step, shared with ARC. */
