@@ -1,4 +1,170 @@
-/** placeholder */
-import type { Module } from "../language/ir.ts";
+/**
+ * What only the order of statements shows, read off the lowered program: values always overwritten (P043), tests that
+ * can't be true (P040), branches never reached (P042), results read before their check was called (P024).
+ * A method is expanded wherever it is called; a finding counts when it holds at every such place.
+ * Conservative: silent where it can't be sure. Failure: diagnostics only.
+ */
+import type { Block, IfStatement, Module, Statement } from "../language/ir.ts";
+import type { Span } from "../language/span.ts";
+import { statementValues, testValues, walkTests, walkValue } from "../language/walk.ts";
+import { type Assumptions, assume, known } from "./assume.ts";
+import type { Code } from "./codes.ts";
 import type { Reporter } from "./reporter.ts";
-export function checkFlow(_module: Module, _reporter: Reporter): void {}
+import { fixedSlots, hidden, slotOf } from "./slots.ts";
+import { eventContext, eventNames, variables } from "./vocabulary.ts";
+
+export function checkFlow(module: Module, reporter: Reporter): void {
+  const findings = new Findings();
+  const called: Record<string, Set<string>> = {};
+  for (const event of eventNames) {
+    const block = module.entries[event];
+    if (!block) continue;
+    overwritten(block, new Map(), module, findings);
+    reachability(block, new Map(), findings);
+    readEarly(block, (called[eventContext[event]] ??= new Set()), findings);
+  }
+  findings.report(reporter);
+}
+
+/** Counts places looked at and places where the finding held. */
+class Findings {
+  private readonly places = new Map<string, { code: Code; span: Span; seen: number; held: number; message: string }>();
+
+  note(code: Code, span: Span, held: boolean, message: string): void {
+    const key = `${code} ${span.start.offset} ${span.end.offset}`;
+    const place = this.places.get(key) ?? { code, span, seen: 0, held: 0, message: "" };
+    place.seen++;
+    if (held) {
+      place.held++;
+      place.message ||= message;
+    }
+    this.places.set(key, place);
+  }
+
+  report(reporter: Reporter): void {
+    for (const { code, span, seen, held, message } of this.places.values()) {
+      if (held > 0 && held === seen) reporter.report(code, { start: span.start.offset, end: span.end.offset }, message);
+    }
+  }
+}
+
+// --- P043 ------------------------------------------------------------------------------------------------------------
+
+const origin = slotOf(hidden.actionOrigin);
+
+/**
+ * Backwards through a block. `later`: slots that are set afterwards on every way, before anything reads them, with the
+ * line of that setting. Answers the same for the place before the block.
+ */
+function overwritten(
+  block: Block,
+  later: Map<number, number>,
+  module: Module,
+  findings: Findings,
+): Map<number, number> {
+  let overwrites = later;
+  for (let i = block.length - 1; i >= 0; i--) {
+    const s = block[i]!;
+    if (s.op === "set") {
+      if (s.slot < fixedSlots.length && s.slot !== origin) {
+        const line = overwrites.get(s.slot);
+        const name = module.slots[s.slot]!.name;
+        findings.note("P043", s.span, line !== undefined, `${name} is always overwritten later, in line ${line}`);
+      }
+      overwrites = new Map(overwrites).set(s.slot, s.span.start.line);
+    } else if (s.op === "if") {
+      const onThen = overwritten(s.then, overwrites, module, findings);
+      const onElse = overwritten(s.else, overwrites, module, findings);
+      overwrites = new Map([...onThen].filter(([slot]) => onElse.has(slot)));
+    }
+    const reads = readsOf(s);
+    if (reads.some((slot) => overwrites.has(slot))) {
+      overwrites = new Map(overwrites);
+      for (const slot of reads) overwrites.delete(slot);
+    }
+  }
+  return overwrites;
+}
+
+/** Slots that the statement itself reads. */
+function readsOf(s: Statement): number[] {
+  if (s.op === "lookup") return s.reads;
+  if (s.op === "export") return [s.slot];
+  const slots: number[] = [];
+  for (const value of statementValues(s)) walkValue(value, (v) => v.op === "slot" && slots.push(v.slot));
+  return slots;
+}
+
+// --- P040, P042 ------------------------------------------------------------------------------------------------------
+
+/** Forwards through a block with what is known of the slots; `facts` is changed to what is known behind it. */
+function reachability(block: Block, facts: Assumptions, findings: Findings): void {
+  for (const s of block) {
+    if (s.op === "if") branch(s, facts, findings);
+    else if (s.op === "set") {
+      facts.delete(s.slot);
+      if (s.value.op === "const") facts.set(s.slot, known(s.value.text));
+    } else if (s.op === "lookup") for (const slot of s.writes) facts.delete(slot);
+  }
+}
+
+function branch(s: IfStatement, facts: Assumptions, findings: Findings): void {
+  const onThen = new Map(facts);
+  const onElse = new Map(facts);
+  const possible = assume(s.test, true, onThen);
+  const alone = possible || assume(s.test, true, new Map());
+  findings.note("P040", s.test.span, !alone, "this test can't be true: its parts contradict each other");
+  if (s.then.length > 0 && alone) {
+    findings.note("P042", s.test.span, !possible, "never reached: the tests before or around it exclude this one");
+  }
+  const otherwise = assume(s.test, false, onElse);
+  if (s.else.length > 0 && !isElseIf(s.else)) {
+    const message = "never reached: the test before it is always true here";
+    findings.note("P042", s.else[0]!.span, !otherwise, message);
+  }
+  if (possible) reachability(s.then, onThen, findings);
+  if (otherwise) reachability(s.else, onElse, findings);
+  for (const slot of writesOf(s)) facts.delete(slot);
+}
+
+const isElseIf = (block: Block): boolean => block.length === 1 && block[0]!.op === "if";
+
+function writesOf(s: IfStatement): Set<number> {
+  const slots = new Set<number>();
+  const todo: Block[] = [s.then, s.else];
+  for (let block = todo.pop(); block; block = todo.pop()) {
+    for (const inner of block) {
+      if (inner.op === "set") slots.add(inner.slot);
+      else if (inner.op === "lookup") for (const slot of inner.writes) slots.add(slot);
+      else if (inner.op === "if") todo.push(inner.then, inner.else);
+    }
+  }
+  return slots;
+}
+
+// --- P024 ------------------------------------------------------------------------------------------------------------
+
+const producers = new Map(
+  variables.flatMap((row) => (row.producer ? [[slotOf(row.name), row.producer] as const] : [])),
+);
+
+function readEarly(block: Block, called: Set<string>, findings: Findings): void {
+  const read = (slot: number, span: Span): void => {
+    const producer = producers.get(slot);
+    if (producer === undefined) return;
+    const message = `${fixedSlots[slot]} is read before call (${producer})`;
+    findings.note("P024", span, !called.has(producer), message);
+  };
+  for (const s of block) {
+    if (s.op === "if") {
+      walkTests(s.test, (leaf) => {
+        for (const value of testValues(leaf)) walkValue(value, (v) => v.op === "slot" && read(v.slot, leaf.span));
+      });
+      readEarly(s.then, called, findings);
+      readEarly(s.else, called, findings);
+    } else {
+      for (const slot of readsOf(s)) read(slot, s.span);
+      if (s.op === "lookup") called.add(s.name);
+    }
+  }
+}
