@@ -4,8 +4,11 @@
  * undefined ("no opinion": the session gives its default reply). Handlers may answer synchronously, so that a session
  * without look-ups never waits for a promise. Failure: a thrown error becomes 451 4.3.0 and is logged.
  */
+import type { Credentials, StoredSecret } from "../../directory/types.ts";
 import type { ClientInfo, Envelope, Recipient } from "../../message/envelope.ts";
 import type { Outcome } from "../../message/outcome.ts";
+
+export type { Credentials, StoredSecret } from "../../directory/types.ts";
 
 export type Answer = Outcome | undefined;
 export type MaybePromise<T> = T | Promise<T>;
@@ -57,23 +60,6 @@ export interface MessageSink {
   endEach?(): MaybePromise<Outcome[]>;
   /** The client went away or the message was refused; nothing of it may stay. */
   abort(): void;
-}
-
-export interface Credentials {
-  mechanism: string;
-  username: string;
-  /** Identity to act as (SASL authzid), "" when not given. */
-  authzid: string;
-  /** PLAIN/LOGIN: the password. Others: a verifier that the directory calls. */
-  password?: string;
-  verify?: (secret: StoredSecret) => boolean;
-  token?: string;
-}
-
-/** A stored secret of one account: scrypt hash, SCRAM keys or plain (for CRAM-MD5). */
-export interface StoredSecret {
-  scheme: "scrypt" | "scram-sha-256" | "plain";
-  value: string;
 }
 
 export interface SessionHandler {

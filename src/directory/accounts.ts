@@ -1,0 +1,145 @@
+/**
+ * The directory of postern.yaml: local domains, accounts with scrypt hashes, aliases.
+ * Invariants: addresses compare without case; at most `maxVerifications` passwords are hashed at once and
+ * `maxWaiting` more wait, so that AUTH floods can't take memory or the thread pool from file work; unknown users take
+ * as long as known ones. Failure: a bad account throws RangeError at load; too many waiting rejects with `Busy`.
+ */
+import { domainOf } from "../message/envelope.ts";
+import { decoyHash, isPasswordHash, verifyPassword } from "./password.ts";
+import type { AuthVerdict, Credentials, Directory, StoredSecret, TokenVerifier } from "./types.ts";
+
+export interface Account {
+  address: string;
+  /** `$scrypt$…` as made by `hashPassword`. */
+  password?: string;
+  /** SCRAM-SHA-256 keys as made by `scramKeys` (RFC 5803 form). */
+  scram?: string;
+  /** Clear text, only for CRAM-MD5, which can't work without. */
+  plain?: string;
+  /** Further addresses that this account receives for and may write as. */
+  aliases?: readonly string[];
+}
+
+export interface AccountsOptions {
+  localDomains: readonly string[];
+  accounts: readonly Account[];
+  /** alias address → target addresses (distribution lists, role addresses). */
+  aliases?: Readonly<Record<string, readonly string[]>>;
+  tokens?: TokenVerifier;
+}
+
+export class Busy extends Error {
+  override name = "Busy";
+}
+
+/** Each scrypt run takes 32 MiB and about 50 ms of one core. */
+const maxVerifications = 2;
+const maxWaiting = 200;
+const refused: AuthVerdict = { ok: false, user: "" };
+
+export class AccountDirectory implements Directory {
+  private readonly domains: ReadonlySet<string>;
+  private readonly accounts = new Map<string, Account>();
+  private readonly targets = new Map<string, readonly string[]>();
+  private readonly tokens: TokenVerifier | undefined;
+  private running = 0;
+  private readonly waiting: Array<() => void> = [];
+
+  constructor(options: AccountsOptions) {
+    this.domains = new Set(options.localDomains.map((domain) => domain.toLowerCase()));
+    this.tokens = options.tokens;
+    for (const account of options.accounts) this.add(account);
+    for (const [alias, targets] of Object.entries(options.aliases ?? {})) {
+      this.targets.set(alias.toLowerCase(), targets);
+    }
+  }
+
+  private add(account: Account): void {
+    const address = account.address.toLowerCase();
+    if (!this.domains.has(domainOf(address))) throw new RangeError(`account ${address} is not in a local domain`);
+    if (this.accounts.has(address)) throw new RangeError(`account ${address} is there twice`);
+    if (account.password !== undefined && !isPasswordHash(account.password)) {
+      throw new RangeError(`account ${address}: the password is not a $scrypt$ hash`);
+    }
+    this.accounts.set(address, account);
+    for (const alias of account.aliases ?? []) this.targets.set(alias.toLowerCase(), [address]);
+  }
+
+  isLocal(domain: string): boolean {
+    return this.domains.has(domain.toLowerCase().replace(/\.$/, ""));
+  }
+
+  resolve(address: string): readonly string[] {
+    const wanted = this.canonical(address);
+    return this.accounts.has(wanted) ? [wanted] : (this.targets.get(wanted) ?? []);
+  }
+
+  exists(address: string): boolean {
+    return this.resolve(address).length > 0;
+  }
+
+  /** Lower case; "postmaster" without a domain belongs to the first local one (RFC 5321 §4.5.1). */
+  private canonical(address: string): string {
+    const lower = address.toLowerCase();
+    if (lower !== "postmaster") return lower;
+    const [first = ""] = this.domains;
+    return `postmaster@${first}`;
+  }
+
+  async authenticate(credentials: Credentials): Promise<AuthVerdict> {
+    const user = await this.identify(credentials);
+    if (user === undefined) return refused;
+    // RFC 4616 §2: acting as somebody else needs a right that accounts here don't have.
+    if (credentials.authzid !== "" && credentials.authzid.toLowerCase() !== user) return refused;
+    return { ok: true, user };
+  }
+
+  private async identify(credentials: Credentials): Promise<string | undefined> {
+    if (credentials.token !== undefined) return this.identifyByToken(credentials.token, credentials.username);
+    const name = credentials.username.toLowerCase();
+    const account = this.accounts.get(name);
+    if (credentials.verify) {
+      const secrets = [this.secretOf(account, "scram-sha-256"), this.secretOf(account, "plain")];
+      return secrets.some((secret) => secret && credentials.verify!(secret)) ? name : undefined;
+    }
+    if (credentials.password === undefined) return undefined;
+    const matches = await this.verify(credentials.password, account?.password ?? decoyHash);
+    return matches && account?.password !== undefined ? name : undefined;
+  }
+
+  /** RFC 7628 §3.1: the name beside the token may be empty, but must not be another. */
+  private async identifyByToken(token: string, username: string): Promise<string | undefined> {
+    const user = (await this.tokens?.verify(token))?.toLowerCase();
+    if (user === undefined || !this.accounts.has(user)) return undefined;
+    return username === "" || username.toLowerCase() === user ? user : undefined;
+  }
+
+  private async verify(password: string, hash: string): Promise<boolean> {
+    if (this.running >= maxVerifications) {
+      if (this.waiting.length >= maxWaiting) throw new Busy("too many passwords to verify");
+      await new Promise<void>((resolve) => this.waiting.push(resolve));
+    } else this.running++;
+    try {
+      return await verifyPassword(password, hash);
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.running--;
+    }
+  }
+
+  lookupSecret(username: string, scheme: StoredSecret["scheme"]): StoredSecret | undefined {
+    return this.secretOf(this.accounts.get(username.toLowerCase()), scheme);
+  }
+
+  private secretOf(account: Account | undefined, scheme: StoredSecret["scheme"]): StoredSecret | undefined {
+    const value = { scrypt: account?.password, "scram-sha-256": account?.scram, plain: account?.plain }[scheme];
+    return value === undefined ? undefined : { scheme, value };
+  }
+
+  maySendAs(user: string, address: string): boolean {
+    const own = user.toLowerCase();
+    const wanted = address.toLowerCase();
+    return wanted === own || (this.targets.get(wanted)?.some((target) => target.toLowerCase() === own) ?? false);
+  }
+}
