@@ -4,6 +4,7 @@ import { arcSignSuite, arcValidateSuite } from "./conformance/arc.ts";
 import { authresSuite } from "./conformance/authres.ts";
 import { dkimSuite } from "./conformance/dkim.ts";
 import { dmarcSuite } from "./conformance/dmarc.ts";
+import { geoipSuite } from "./conformance/geoip.ts";
 import { pslSuite } from "./conformance/psl.ts";
 import { spfSuite } from "./conformance/spf.ts";
 
@@ -15,4 +16,5 @@ export const suites: Suite[] = [
   dmarcSuite,
   authresSuite,
   pslSuite,
+  geoipSuite,
 ];

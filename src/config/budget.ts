@@ -71,6 +71,7 @@ export const budgetDefaults = {
   dkimSignatures: 10,
   dkimKeyBits: 8_192,
   dmarcAuthors: 4,
+  uriDomains: 20,
   // scanners
   scannerReply: 16 * 1024 * 1024,
   scannerTimeoutMs: 60_000,
