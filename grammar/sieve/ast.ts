@@ -47,7 +47,7 @@ export interface CommandNode {
   span: Span;
 }
 
-export interface SyntaxError {
+export interface SyntaxProblem {
   message: string;
   span: Span;
 }
@@ -55,5 +55,5 @@ export interface SyntaxError {
 /** `errors` are in text order, lexical and grammatical ones together; `commands` holds what could be read. */
 export interface ParseResult {
   commands: CommandNode[];
-  errors: SyntaxError[];
+  errors: SyntaxProblem[];
 }

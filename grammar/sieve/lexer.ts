@@ -4,7 +4,7 @@
  * "error" (already reported in full: the parser stays silent) and "garbage" (characters that begin no token).
  */
 import type { Position, Span } from "../../src/language/span.ts";
-import type { SyntaxError } from "./ast.ts";
+import type { SyntaxProblem } from "./ast.ts";
 
 export type TokenKind =
   | "identifier"
@@ -58,7 +58,7 @@ const quantifiers: Record<string, number> = { k: 2 ** 10, m: 2 ** 20, g: 2 ** 30
 const numberLimit = 18_446_744_073_709_551_615n;
 
 export class Lexer {
-  readonly errors: SyntaxError[];
+  readonly errors: SyntaxProblem[];
   /** The current token. */
   kind: TokenKind = "end";
   /** Text of an identifier, tag or string. */
@@ -75,7 +75,7 @@ export class Lexer {
   #line = 1;
   #lineStart = 0;
 
-  constructor(source: string, file: string, limits: LexerLimits, errors: SyntaxError[]) {
+  constructor(source: string, file: string, limits: LexerLimits, errors: SyntaxProblem[]) {
     this.#source = source;
     this.#file = file;
     this.#limits = limits;
@@ -101,7 +101,10 @@ export class Lexer {
   next(): void {
     this.previousEnd = this.position;
     const problem = this.#skipBlanks();
-    if (problem !== undefined) return this.#fail(problem);
+    if (problem !== undefined) {
+      this.#fail(problem);
+      return;
+    }
     this.start = this.position;
     const source = this.#source;
     const code = source.charCodeAt(this.#at);
@@ -237,7 +240,8 @@ export class Lexer {
     }
     if (end >= source.length) {
       this.#moveTo(source.length);
-      return this.#fail(`end of file before end of quoted string started at line ${this.start.line}`);
+      this.#fail(`end of file before end of quoted string started at line ${this.start.line}`);
+      return;
     }
     const raw = source.slice(begin, end);
     this.#moveTo(end + 1);
@@ -245,9 +249,13 @@ export class Lexer {
   }
 
   #string(text: string, what: string): void {
-    if (text.includes("\0")) return this.#fail(`encountered NUL character in ${what} started at line ${this.start.line}`);
+    if (text.includes("\0")) {
+      this.#fail(`encountered NUL character in ${what} started at line ${this.start.line}`);
+      return;
+    }
     if (text.length > this.#limits.string) {
-      return this.#fail(`${what} started at line ${this.start.line} is too long (longer than ${this.#limits.string} bytes)`);
+      this.#fail(`${what} started at line ${this.start.line} is too long (longer than ${this.#limits.string} bytes)`);
+      return;
     }
     this.kind = "string";
     this.text = text.includes("\n") ? text.replace(/\r?\n/g, "\r\n") : text;
@@ -257,11 +265,18 @@ export class Lexer {
   #multiline(): void {
     const source = this.#source;
     while (source[this.#at] === " " || source[this.#at] === "\t") this.#at++;
-    if (source[this.#at] === "#" && this.#hashComment()) return this.#fail("encountered NUL character in hash comment");
+    if (source[this.#at] === "#" && this.#hashComment()) {
+      this.#fail("encountered NUL character in hash comment");
+      return;
+    }
     if (source[this.#at] === "\r") this.#at++;
     if (source[this.#at] !== "\n") {
-      if (this.#at >= source.length) return this.#fail("end of file before end of multi-line string");
-      return this.#fail(`invalid character '${shown(source[this.#at]!)}' after 'text:' in multiline string`);
+      if (this.#at >= source.length) {
+        this.#fail("end of file before end of multi-line string");
+        return;
+      }
+      this.#fail(`invalid character '${shown(source[this.#at]!)}' after 'text:' in multiline string`);
+      return;
     }
     this.#newline();
     const lines: string[] = [];
@@ -273,7 +288,8 @@ export class Lexer {
       if (line === ".") {
         // The "." line's own end belongs to the string (multi-line = ... "." CRLF).
         if (newline >= 0) this.#newline();
-        return this.#string(lines.join(""), "multi-line string");
+        this.#string(lines.join(""), "multi-line string");
+        return;
       }
       if (newline >= 0) this.#newline();
       lines.push(line[0] === "." ? line.slice(1) : line, "\r\n");

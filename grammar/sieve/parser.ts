@@ -6,8 +6,8 @@
  * Invariants: never throws, time linear in the text. Failure: `errors` is not empty.
  */
 import type { Position } from "../../src/language/span.ts";
-import type { ArgumentNode, CommandNode, ParseResult, StringNode, SyntaxError } from "./ast.ts";
-import { Lexer, tokenNames } from "./lexer.ts";
+import type { ArgumentNode, CommandNode, ParseResult, StringNode, SyntaxProblem } from "./ast.ts";
+import { Lexer, type TokenKind, tokenNames } from "./lexer.ts";
 
 export interface ParserLimits {
   /** UTF-16 units of a script. */
@@ -46,7 +46,7 @@ type Progress = "on" | "skipped" | "stop";
 
 class Parser {
   readonly #lexer: Lexer;
-  readonly #errors: SyntaxError[] = [];
+  readonly #errors: SyntaxProblem[] = [];
   readonly #limits: ParserLimits;
 
   constructor(source: string, file: string, limits: ParserLimits) {
@@ -105,7 +105,7 @@ class Parser {
       lexer.next();
       node.block = [];
       if (this.#commands(node.block, depth + 1) === "stop") return "stop";
-      if (lexer.kind !== "}") {
+      if ((lexer.kind as TokenKind) !== "}") {
         this.#expected("end of compound block '}'", "expected");
         return "stop";
       }
@@ -127,7 +127,15 @@ class Parser {
   #open(kind: "command" | "test"): CommandNode {
     const lexer = this.#lexer;
     const span = lexer.span;
-    const node: CommandNode = { kind, name: lexer.text, nameSpan: span, arguments: [], tests: [], testList: false, span };
+    const node: CommandNode = {
+      kind,
+      name: lexer.text,
+      nameSpan: span,
+      arguments: [],
+      tests: [],
+      testList: false,
+      span,
+    };
     lexer.next();
     return node;
   }
@@ -197,8 +205,8 @@ class Parser {
       }
       items.push({ kind: "string", text: lexer.text, span: lexer.span });
       lexer.next();
-    } while ((lexer.kind as string) === ",");
-    if ((lexer.kind as string) !== "]") {
+    } while ((lexer.kind as TokenKind) === ",");
+    if ((lexer.kind as TokenKind) !== "]") {
       this.#expected("',' or end of string list ']'", "expecting");
       return "skipped";
     }
@@ -225,13 +233,13 @@ class Parser {
           return depth > 1 ? "skipped" : "stop";
         }
         this.#skipTo(")", ";", "{", "}");
-        if ((lexer.kind as string) === ")") lexer.next();
+        if ((lexer.kind as TokenKind) === ")") lexer.next();
         return "on";
       }
       progress = this.#test(node, depth);
-    } while (progress === "on" && (lexer.kind as string) === ",");
+    } while (progress === "on" && (lexer.kind as TokenKind) === ",");
     if (progress !== "on") return progress;
-    if (lexer.kind !== ")") {
+    if ((lexer.kind as TokenKind) !== ")") {
       this.#expected("',' or end of test list ')'", "expecting");
       return "skipped";
     }
