@@ -67,11 +67,6 @@ export interface PostalDeliverer extends Deliverer {
   close(): void;
 }
 
-/** A DeliveryResult that also says who reports success (RFC 3461 §6.2). */
-export interface PostalResult extends DeliveryResult {
-  dsnPassedOn: boolean;
-}
-
 export function createDeliverer(options: DelivererOptions): PostalDeliverer {
   return new Delivery(options);
 }
@@ -123,10 +118,10 @@ class Delivery implements PostalDeliverer {
     return this.#relay.counters;
   }
 
-  async deliver(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<PostalResult[]> {
+  async deliver(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
     const local = recipients.filter((recipient) => this.#router.isLocal(recipient));
     const remote = local.length === 0 ? recipients : recipients.filter((recipient) => !this.#router.isLocal(recipient));
-    const work: Array<Promise<PostalResult[]>> = [];
+    const work: Array<Promise<DeliveryResult[]>> = [];
     if (local.length > 0) work.push(this.#guard(local, () => this.#toStore(message, local, body)));
     if (remote.length > 0) work.push(this.#guard(remote, () => this.#toHops(message, remote, body)));
     return (await Promise.all(work)).flat();
@@ -143,7 +138,7 @@ class Delivery implements PostalDeliverer {
     this.#pool.close();
   }
 
-  async #toStore(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<PostalResult[]> {
+  async #toStore(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
     const results = await this.#local.deliver(message, recipients, body);
     return results.map((result) => ({
       ...result,
@@ -153,10 +148,10 @@ class Delivery implements PostalDeliverer {
     }));
   }
 
-  async #toHops(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<PostalResult[]> {
+  async #toHops(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
     const hops = await this.#router.routeAll(message, recipients);
     const groups = new Map<string, { hop: NextHop; recipients: QueuedRecipient[] }>();
-    const results: PostalResult[] = [];
+    const results: DeliveryResult[] = [];
     for (const [index, hop] of hops.entries()) {
       const recipient = recipients[index]!;
       if (hop.kind === "error") {
@@ -188,7 +183,7 @@ class Delivery implements PostalDeliverer {
     message: QueuedMessage,
     recipients: QueuedRecipient[],
     body: BodySource,
-  ): Promise<PostalResult[]> {
+  ): Promise<DeliveryResult[]> {
     const mail = { ...message.envelope, mailFrom: this.#reversePath(hop, message) };
     const results = await this.#relay.deliver(hop, message, mail, recipients, body);
     return results.map((result) => ({ ...result, kind: kindOf(result.outcome, "relayed") }));
@@ -204,7 +199,7 @@ class Delivery implements PostalDeliverer {
   }
 
   /** A fault of our own must not lose the results of the other groups. */
-  async #guard(recipients: QueuedRecipient[], work: () => Promise<PostalResult[]>): Promise<PostalResult[]> {
+  async #guard(recipients: QueuedRecipient[], work: () => Promise<DeliveryResult[]>): Promise<DeliveryResult[]> {
     try {
       return await work();
     } catch (error) {
