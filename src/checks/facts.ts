@@ -1,0 +1,229 @@
+/**
+ * The predefined check methods of smtpFilters (smtpfilters.md §6) over the checks of this folder: one FactSource a
+ * session. Each fact has a deadline, is kept for the session (or the message), and leaves a trace record.
+ * Invariants: the same question (method and inputs) is asked once; a verdict about a message is dropped with it.
+ * Failure: `call` rejects with FactError after the deadline or when a check could not run; the policy runtime then
+ * takes the method's declared failure values.
+ */
+import { printable } from "../message/outcome.ts";
+import type { SharedState } from "../state/types.ts";
+import { type Authentication, authenticate, summariseDkim } from "./authenticate.ts";
+import { checkDnsbl } from "./dnsbl.ts";
+import type { GeoIp } from "./geoip/geoip.ts";
+import { checkGreylist, type GreylistOptions } from "./greylist.ts";
+import type { MessageSource } from "./message.ts";
+import { checkSenderMx } from "./mx.ts";
+import { checkReverseDns } from "./rdns.ts";
+import { checkSpf, type SpfResult } from "./spf/check.ts";
+import { receivedSpf } from "./spf/received.ts";
+import type { CheckContext } from "./types.ts";
+
+export interface FactServices {
+  ctx: CheckContext;
+  state: SharedState;
+  geoip: GeoIp | undefined;
+  /** undefined: greylisting is off and everybody passes. */
+  greylist: GreylistOptions | undefined;
+  /** Whole time one fact may take, ms. Default 10,000. */
+  deadlineMs?: number;
+}
+
+/** One line of where a fact came from, for logs and `postern explain`. */
+export interface FactRecord {
+  name: string;
+  source: "dns" | "memory" | "message" | "session";
+  elapsedMs: number;
+  outputs: Readonly<Record<string, string>>;
+  /** Why there is no answer; "" when there is one. */
+  failure: string;
+}
+
+export class FactError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "FactError";
+  }
+}
+
+type Outputs = Record<string, string>;
+type Read = (variable: string) => string;
+
+interface Method {
+  source: FactRecord["source"];
+  /** Variables that make up the question. */
+  reads: readonly string[];
+  run(facts: SenderFacts, read: Read): Promise<Outputs> | Outputs;
+}
+
+const sender = ["remoteSmtpIp", "ehloHost", "mailFrom"] as const;
+
+const methods: Readonly<Record<string, Method>> = {
+  checkSPF: { source: "dns", reads: sender, run: (facts, read) => facts.spfFacts(read) },
+  checkReverseDNS: {
+    source: "dns",
+    reads: ["remoteSmtpIp"],
+    async run({ services }, read) {
+      const { result, name } = await checkReverseDns(read("remoteSmtpIp"), services.ctx);
+      return { ReverseDNSResult: result, ReverseDNSName: printable(name) };
+    },
+  },
+  checkDNSBL: {
+    source: "dns",
+    reads: ["remoteSmtpIp", "DNSBLServer", "authUser"],
+    async run({ services }, read) {
+      // An authenticated sender often sits on a dial-up address that lists name (smtpfilters.md §6).
+      if (read("authUser") !== "") return { DNSBLResult: "", DNSBLExplanation: "" };
+      const entry = await checkDnsbl(read("remoteSmtpIp"), read("DNSBLServer"), services.ctx);
+      if (entry.failed) throw new FactError("the list did not answer");
+      return { DNSBLResult: entry.address, DNSBLExplanation: entry.explanation };
+    },
+  },
+  checkSenderMX: {
+    source: "dns",
+    reads: ["mailFromDomain"],
+    async run({ services }, read) {
+      return { SenderMXCheckResult: await checkSenderMx(read("mailFromDomain"), services.ctx) };
+    },
+  },
+  checkGeoIP: {
+    source: "memory",
+    reads: ["remoteSmtpIp"],
+    run({ services }, read) {
+      const answer = services.geoip?.lookup(read("remoteSmtpIp"));
+      return { GeoIPResult: answer?.country ?? "" };
+    },
+  },
+  checkGreylist: {
+    source: "memory",
+    reads: ["remoteSmtpIp", "mailFrom", "rcptTo", "authUser"],
+    async run({ services }, read) {
+      if (services.greylist === undefined) return { GreylistResult: "pass" };
+      const input = {
+        ip: read("remoteSmtpIp"),
+        mailFrom: read("mailFrom"),
+        rcptTo: read("rcptTo"),
+        authUser: read("authUser"),
+      };
+      const { result } = await checkGreylist(input, services.greylist, services.state, services.ctx.now());
+      return { GreylistResult: result };
+    },
+  },
+  checkDKIM: {
+    source: "message",
+    reads: sender,
+    run: async (facts, read) => ({ DKIMResult: summariseDkim((await facts.authentication(read)).dkim) }),
+  },
+  checkDMARC: {
+    source: "message",
+    reads: sender,
+    async run(facts, read) {
+      const { dmarc } = await facts.authentication(read);
+      return { DMARCResult: dmarc.result, DMARCPolicy: dmarc.policy ?? "none" };
+    },
+  },
+  checkARC: {
+    source: "message",
+    reads: sender,
+    run: async (facts, read) => ({ ARCResult: (await facts.authentication(read)).arc.result }),
+  },
+};
+
+/** Names that `SenderFacts.call` knows. */
+export const factMethods: ReadonlySet<string> = new Set(Object.keys(methods));
+
+export class SenderFacts {
+  readonly services: FactServices;
+  /** Records in the order of the calls. */
+  readonly trace: FactRecord[] = [];
+  readonly #answers = new Map<string, Promise<Outputs>>();
+  readonly #spf = new Map<string, Promise<SpfResult>>();
+  #message: (() => MessageSource) | undefined;
+  #authentication: Promise<Authentication> | undefined;
+
+  constructor(services: FactServices) {
+    this.services = services;
+  }
+
+  /** Sets the message at hand (each call of `open` reads it from its start), or undefined between messages. */
+  setMessage(open: (() => MessageSource) | undefined): void {
+    this.#message = open;
+    this.#authentication = undefined;
+    for (const key of this.#answers.keys()) {
+      if (methods[key.slice(0, key.indexOf("\0"))]!.source === "message") this.#answers.delete(key);
+    }
+  }
+
+  /** FactSource.call: output variables of method `name`. Rejects with FactError. */
+  async call(name: string, read: Read): Promise<Outputs> {
+    const method = methods[name];
+    if (method === undefined) throw new FactError(`no such check: ${name}`);
+    const key = [name, ...method.reads.map(read)].join("\0");
+    const known = name === "checkGreylist" ? undefined : this.#answers.get(key);
+    const started = performance.now();
+    const asked = known ?? this.#withDeadline(Promise.resolve().then(() => method.run(this, read)));
+    if (known === undefined) this.#answers.set(key, asked);
+    const source = known === undefined ? method.source : "session";
+    try {
+      const outputs = await asked;
+      this.#record({ name, source, elapsedMs: performance.now() - started, outputs, failure: "" });
+      return outputs;
+    } catch (error) {
+      this.#answers.delete(key); // a failure may be over at the next call
+      const failure = printable((error as Error).message);
+      this.#record({ name, source, elapsedMs: performance.now() - started, outputs: {}, failure });
+      throw error instanceof FactError ? error : new FactError(failure);
+    }
+  }
+
+  /** SPF, DKIM, ARC and DMARC of the message at hand; worked out once. Rejects when there is no message. */
+  authentication(read: Read): Promise<Authentication> {
+    this.#authentication ??= this.#authenticate(read);
+    return this.#authentication;
+  }
+
+  async spfFacts(read: Read): Promise<Outputs> {
+    const input = { ip: read("remoteSmtpIp"), helo: read("ehloHost"), mailFrom: read("mailFrom") };
+    const spf = await this.#spfOf(input);
+    const header = receivedSpf(spf, input, this.services.ctx.hostName);
+    return { SPFResult: spf.result, SPFExplanation: spf.explanation || spf.problem, SPFHeader: header };
+  }
+
+  #spfOf(input: { ip: string; helo: string; mailFrom: string }): Promise<SpfResult> {
+    const key = JSON.stringify(input);
+    let asked = this.#spf.get(key);
+    if (asked === undefined) {
+      asked = checkSpf(input, this.services.ctx);
+      if (this.#spf.size >= maxSpf) this.#spf.clear();
+      this.#spf.set(key, asked);
+    }
+    return asked;
+  }
+
+  async #authenticate(read: Read): Promise<Authentication> {
+    if (this.#message === undefined) throw new FactError("there is no message yet");
+    const input = { ip: read("remoteSmtpIp"), helo: read("ehloHost"), mailFrom: read("mailFrom") };
+    return authenticate(this.#message(), input, this.services.ctx, this.#spfOf(input));
+  }
+
+  #record(record: FactRecord): void {
+    if (this.trace.length >= maxTrace) this.trace.shift();
+    this.trace.push(record);
+  }
+
+  #withDeadline(asked: Promise<Outputs>): Promise<Outputs> {
+    const deadlineMs = this.services.deadlineMs ?? 10_000;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new FactError(`no answer within ${deadlineMs} ms`)), deadlineMs);
+      asked.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
+  }
+}
+
+/** A session of many messages keeps this many SPF results and trace records. */
+const maxSpf = 100;
+const maxTrace = 1_000;
+
+/** Facts of one session. */
+export function createFactSource(services: FactServices): SenderFacts {
+  return new SenderFacts(services);
+}
