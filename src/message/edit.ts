@@ -147,16 +147,18 @@ export class HeaderEditor {
   #field(name: string, value: string, verbatim: boolean): Field {
     // RFC 5322 §2.2.3: a line that does not begin with a blank would be a field of its own.
     const text = verbatim
-      ? `${fieldName(name)}:${value
-          .replace(/\0|[\r\n]+$/g, "")
-          .replace(/[\r\n]+(?![ \t])/g, "\n\t")
-          .replace(/[\r\n]+/g, this.#lineEnd)}`
+      ? `${fieldName(name)}:${refold(value, this.#lineEnd)}`
       : foldField(name, value, this.#lineEnd);
     return {
       lower: fieldName(name).toLowerCase(),
       bytes: Buffer.from(text + this.#lineEnd, verbatim ? "latin1" : "utf8"),
     };
   }
+}
+
+/** A milter's value with its folds in the section's line ends; a line break that is no fold becomes one. */
+function refold(value: string, lineEnd: string): string {
+  return value.replace(/\0|[\r\n]+$/g, "").replace(/[\r\n]+([ \t]?)/g, (_, blank: string) => lineEnd + (blank || "\t"));
 }
 
 /** A name reduced to what RFC 5322 §3.6.8 allows; "X-Invalid" when nothing is left. */

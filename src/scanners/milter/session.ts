@@ -1,8 +1,8 @@
 /**
  * One SMTP session as one milter sees it (libmilter's callbacks from the MTA's side).
  * Invariants: commands go in protocol order; steps that the filter declined are not sent, steps without reply are not
- * waited for; modifications are accepted only at the end of a message; a message takes at most `milterMessageMs` however
- * often the filter reports progress. Failure: ScannerError; the session is dead after it and the caller applies the
+ * waited for; modifications are accepted only at the end of a message; a message (or a greeting) takes at most `milterMessageMs`
+ * however often the filter reports progress. Failure: ScannerError; the session is dead after it and the caller applies the
  * filter's declared failure action.
  */
 import { type Outcome, outcome } from "../../message/outcome.ts";
@@ -65,6 +65,7 @@ export class MilterSession {
 
   async connect(peer: MilterPeer): Promise<MilterAnswer> {
     this.#link = await this.#client.acquire();
+    this.#startClock();
     const family = peer.ip === "" ? "U" : peer.ip.includes(":") ? "6" : "4";
     // Sendmail and Postfix write IPv6 addresses with this prefix.
     const address = family === "6" ? `IPv6:${peer.ip}` : peer.ip;
@@ -76,6 +77,7 @@ export class MilterSession {
   }
 
   async helo(name: string): Promise<MilterAnswer> {
+    this.#startClock();
     const answer = await this.#command("helo", Command.helo, Step.noHelo, Step.noReplyHelo, () =>
       packet(Command.helo, strings(name)),
     );
@@ -88,7 +90,7 @@ export class MilterSession {
     await this.abort();
     this.#acceptedMessage = false;
     this.#inMessage = !this.#acceptedSession;
-    this.#deadline = Date.now() + this.#client.budget.milterMessageMs;
+    this.#startClock();
     return this.#messageCommand("mail", Command.mail, Step.noMail, Step.noReplyMail, () =>
       packet(Command.mail, strings(`<${from}>`, ...args)),
     );
@@ -141,6 +143,10 @@ export class MilterSession {
     } catch {
       link.close(); // the filter has gone: nothing of the session is left to save
     }
+  }
+
+  #startClock(): void {
+    this.#deadline = Date.now() + this.#client.budget.milterMessageMs;
   }
 
   get #idle(): boolean {
