@@ -38,6 +38,8 @@ export interface QueuedRecipient extends Recipient {
   attempts: number;
   /** Where the last attempt went: the scheduler's destination key, e.g. "example.org". */
   destination?: string;
+  /** A report on this recipient's failure has been sent, or is not due. */
+  reported?: boolean;
 }
 
 /** A message as it is handed to `commit`. */
@@ -160,6 +162,8 @@ export interface DeliveryResult {
   /** "mx.example [192.0.2.1]:25" or "store". */
   destination: string;
   kind: "delivered" | "relayed" | "failed" | "deferred" | "discarded";
+  /** The next hop took over the duty to report success (RFC 3461 §4.1). */
+  dsnPassedOn?: boolean;
 }
 
 /** What the scheduler asks for each due message. Implemented by delivery/. */
