@@ -19,114 +19,125 @@ export interface Effects {
   readonly impureTests: boolean;
 }
 
-/** Answers Effects of statements and blocks of one module; answers are kept. */
+/** Effects of several statements, growing. */
+export class EffectsSoFar implements Effects {
+  readonly writes = new Set<SlotIndex>();
+  readonly kinds = new Set<string>();
+  looksUp = false;
+  leaves = false;
+  loops = false;
+  impureTests = false;
+}
+
+/** Answers effects of statements and blocks of one module. */
 export class EffectsOf {
   private readonly module: Module;
-  private readonly known = new WeakMap<Statement | Block, Effects>();
+  private readonly routines: Array<Effects | undefined> = [];
 
   constructor(module: Module) {
     this.module = module;
   }
 
-  of(what: Statement | Block): Effects {
-    let effects = this.known.get(what);
-    if (!effects) this.known.set(what, (effects = this.compute(Array.isArray(what) ? what : [what])));
-    return effects;
+  of(block: Block): Effects {
+    return this.collect(block, new EffectsSoFar());
   }
 
-  private compute(block: Block): Effects {
-    const writes = new Set<SlotIndex>();
-    const kinds = new Set<string>();
-    let looksUp = false;
-    let leaves = false;
-    let loops = false;
-    let impureTests = false;
+  /** Adds the effects of a block; no objects are made, so that 100,000 rules cost little. */
+  collect(block: Block, into: EffectsSoFar): EffectsSoFar {
     walkStatements([block], (s) => {
-      if (s.op === "set") writes.add(s.slot);
-      else if (s.op === "effect") kinds.add(s.kind);
+      if (s.op === "set") into.writes.add(s.slot);
+      else if (s.op === "effect") into.kinds.add(s.kind);
       else if (s.op === "lookup") {
-        looksUp = true;
-        kinds.add(s.name);
-        for (const slot of s.writes) writes.add(slot);
-      } else if (s.op === "each") loops = true;
-      else if (s.op === "stop" || s.op === "return" || s.op === "break") leaves = true;
-      else if (s.op === "if") impureTests ||= !isPure(s.test);
-      else if (s.op === "call") {
-        const callee = this.of(this.module.routines[s.routine]!);
-        for (const slot of callee.writes) writes.add(slot);
-        for (const kind of callee.kinds) kinds.add(kind);
-        looksUp ||= callee.looksUp;
-        leaves ||= callee.leaves;
-        loops ||= callee.loops;
-        impureTests ||= callee.impureTests;
-      }
+        into.looksUp = true;
+        into.kinds.add(s.name);
+        for (const slot of s.writes) into.writes.add(slot);
+      } else if (s.op === "each") into.loops = true;
+      else if (s.op === "stop" || s.op === "return" || s.op === "break") into.leaves = true;
+      else if (s.op === "if") into.impureTests ||= !isPure(s.test);
+      else if (s.op === "call") this.collectRoutine(s.routine, into);
     });
-    return { writes, kinds, looksUp, leaves, loops, impureTests };
+    return into;
+  }
+
+  /** Whether a block may become asynchronous. */
+  looksUp(block: Block): boolean {
+    let found = false;
+    walkStatements([block], (s) => {
+      found ||= s.op === "lookup" || (s.op === "call" && this.routine(s.routine).looksUp);
+    });
+    return found;
+  }
+
+  private routine(index: number): Effects {
+    return (this.routines[index] ??= this.of(this.module.routines[index]!));
+  }
+
+  private collectRoutine(index: number, into: EffectsSoFar): void {
+    const callee = this.routine(index);
+    for (const slot of callee.writes) into.writes.add(slot);
+    for (const kind of callee.kinds) into.kinds.add(kind);
+    into.looksUp ||= callee.looksUp;
+    into.leaves ||= callee.leaves;
+    into.loops ||= callee.loops;
+    into.impureTests ||= callee.impureTests;
   }
 }
 
 /** True when evaluating the test has no side effect whatever its result. */
 export function isPure(test: Test): boolean {
-  let pure = true;
+  switch (test.op) {
+    case "any":
+    case "all":
+      return test.tests.every(isPure);
+    case "not":
+      return isPure(test.test);
+    case "match":
+      return !test.capture;
+    case "ask":
+      return test.pure;
+    default:
+      return true;
+  }
+}
+
+/** True when running something with these effects can't change the test's result. */
+export function testUnaffected(test: Test, by: Effects): boolean {
+  let unaffected = true;
   walkTests(test, (leaf) => {
-    if (leaf.op === "ask" && !leaf.pure) pure = false;
-    if (leaf.op === "match" && leaf.capture) pure = false;
+    if ((leaf.op === "ask" || leaf.op === "inList") && acts(by)) unaffected = false;
+    if ("subject" in leaf) unaffected &&= subjectUnaffected(leaf.subject, by);
+    unaffected &&= testValues(leaf).every((value) => valueUnaffected(value, by));
   });
-  return pure;
+  return unaffected;
 }
 
-/** What a test's result depends on. */
-export interface Inputs {
-  readonly slots: Set<SlotIndex>;
-  /** Effect kinds and look-ups that can change its subjects. */
-  readonly invalidators: Set<string>;
-  /** Reads strings of the host, which a loop's step can change. */
-  readonly hosted: boolean;
-  /** Asks the host something whose dependencies are not declared. */
-  readonly opaque: boolean;
+/** True when running something with these effects can't change the subject's strings. */
+export function subjectUnaffected(subject: Subject, by: Effects): boolean {
+  if (subject.op === "host") {
+    if (by.loops || (!subject.stable && acts(by))) return false;
+    if (subject.invalidatedBy.some((kind) => by.kinds.has(kind))) return false;
+  }
+  return subjectValues(subject).every((value) => valueUnaffected(value, by));
 }
 
-export function testInputs(test: Test): Inputs {
-  const inputs = { slots: new Set<SlotIndex>(), invalidators: new Set<string>(), hosted: false, opaque: false };
-  walkTests(test, (leaf) => {
-    if (leaf.op === "ask" || leaf.op === "inList") inputs.opaque = true;
-    if ("subject" in leaf) addSubject(leaf.subject, inputs);
-    for (const value of testValues(leaf)) addValue(value, inputs);
-  });
-  return inputs;
+function valueUnaffected(value: Value, by: Effects): boolean {
+  switch (value.op) {
+    case "const":
+      return true;
+    case "slot":
+      return !by.writes.has(value.slot);
+    case "concat":
+      return value.parts.every((part) => valueUnaffected(part, by));
+    case "pure":
+      return value.args.every((arg) => valueUnaffected(arg, by));
+    case "host":
+      return !acts(by);
+  }
 }
 
-export function subjectInputs(subject: Subject): Inputs {
-  const inputs = { slots: new Set<SlotIndex>(), invalidators: new Set<string>(), hosted: false, opaque: false };
-  addSubject(subject, inputs);
-  for (const value of subjectValues(subject)) addValue(value, inputs);
-  return inputs;
-}
-
-type Growing = { -readonly [K in keyof Inputs]: Inputs[K] };
-
-function addSubject(subject: Subject, inputs: Growing): void {
-  if (subject.op !== "host") return;
-  inputs.hosted = true;
-  if (!subject.stable) inputs.opaque = true;
-  for (const kind of subject.invalidatedBy) inputs.invalidators.add(kind);
-}
-
-function addValue(value: Value, inputs: Growing): void {
-  walkValue(value, (v) => {
-    if (v.op === "slot") inputs.slots.add(v.slot);
-    else if (v.op === "host") inputs.opaque = true;
-  });
-}
-
-/** True when running something with these effects can't change what the inputs lead to. */
-export function unaffected(
-  inputs: Inputs,
-  effects: Pick<Effects, "writes" | "kinds" | "loops" | "impureTests">,
-): boolean {
-  if (inputs.opaque && (effects.kinds.size > 0 || effects.loops || effects.impureTests)) return false;
-  if (inputs.hosted && effects.loops) return false;
-  return inputs.slots.isDisjointFrom(effects.writes) && inputs.invalidators.isDisjointFrom(effects.kinds);
+/** Does something at the host, on which undeclared answers may depend. */
+function acts(by: Effects): boolean {
+  return by.kinds.size > 0 || by.loops || by.impureTests;
 }
 
 /** Slots that the values of one statement read (its blocks not included); a look-up's declared reads count. */

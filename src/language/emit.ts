@@ -65,7 +65,7 @@ class Emitter implements SourceContext {
 
   /** A unit whose code is made on first use. */
   unit(body: UnitBody, loops: Loops): Unit {
-    const async = "subject" in body ? false : this.effects.of("rule" in body ? body.rule.then : body.block).looksUp;
+    const async = "subject" in body ? false : this.effects.looksUp("rule" in body ? body.rule.then : body.block);
     const unit: { async: boolean; run: Run } = {
       async,
       run: (slots, host, state) => {
@@ -82,12 +82,12 @@ class Emitter implements SourceContext {
   }
 
   table(statements: readonly Statement[], loops: Loops): RuleTable {
-    const async = statements.some((s) => this.effects.of(s).looksUp);
+    const async = this.effects.looksUp([...statements]);
     return new RuleTable(statements.length, (i) => this.unit({ block: [statements[i]!] }, loops), async);
   }
 
   chain(rules: readonly IfStatement[], otherwise: Block, loops: Loops, index?: ProbeIndex): RuleTable {
-    const async = this.effects.of(otherwise).looksUp || rules.some((rule) => this.effects.of(rule.then).looksUp);
+    const async = this.effects.looksUp(otherwise) || rules.some((rule) => this.effects.looksUp(rule.then));
     return new RuleTable(rules.length, (i) => this.unit({ rule: rules[i]! }, loops), async, {
       otherwise: this.unit({ block: otherwise }, loops),
       index,
@@ -97,7 +97,7 @@ class Emitter implements SourceContext {
   indexed(s: Extract<Statement, { op: "indexed" }>, loops: Loops): RuleTable {
     const index = new ProbeIndex(s.plan, (subject) => this.subjectReader(subject));
     if (s.otherwise) return this.chain(s.ifs, s.otherwise, loops, index);
-    const async = s.ifs.some((rule) => this.effects.of(rule).looksUp);
+    const async = this.effects.looksUp(s.ifs);
     return new RuleTable(s.ifs.length, (i) => this.unit({ block: [s.ifs[i]!] }, loops), async, { index });
   }
 

@@ -26,11 +26,11 @@ export function startableWith(block: Block, at: number, effects: EffectsOf): Loo
         together.push(s);
       }
     } else {
-      const e = effects.of(s);
+      const e = effects.of([s]);
       if (s.op === "call" || e.looksUp || e.leaves || e.loops || e.impureTests) break;
       for (const kind of e.kinds) acted.add(kind);
     }
-    for (const slot of effects.of(s).writes) written.add(slot);
+    for (const slot of effects.of([s]).writes) written.add(slot);
   }
   return together;
 }

@@ -1,20 +1,24 @@
 /**
- * What literal text a regular expression needs: a small set of strings of which every match contains at least one,
+ * What literal text a regular expression needs: sets of strings, of each of which every match contains at least one,
  * compared under foldCoarse. Lets thousands of patterns share one literal scan (literals.ts).
  *
- * Invariants: conservative; whatever this reader is not sure of makes the answer undefined ("no such set known"), never
- * a wrong set. It reads the syntax that regex.ts accepts and needs not find faults. Failure: none.
+ * Invariants: conservative; whatever this reader is not sure of makes it know no set, never a wrong one. It reads the
+ * syntax that regex.ts accepts and needs not find faults. Failure: none.
  */
 
 /** Shorter literals occur everywhere and would sift nothing. */
 const shortestUseful = 3;
 const mostAlternatives = 64;
+const mostSets = 8;
 
-/** Literals of which every match contains one, or undefined. */
-export function requiredLiterals(pattern: string): string[] | undefined {
+/** One of these occurs in every match. */
+export type LiteralSet = readonly string[];
+
+/** All sets found; the caller takes the one that sifts best among its other patterns. */
+export function requiredLiterals(pattern: string): readonly LiteralSet[] {
   const reader = new Reader([...pattern]);
-  const need = reader.alternatives();
-  return reader.lost || !reader.atEnd ? undefined : need;
+  const sets = reader.alternatives();
+  return reader.lost || !reader.atEnd ? [] : sets;
 }
 
 class Reader {
@@ -31,21 +35,25 @@ class Reader {
     return this.at >= this.chars.length;
   }
 
-  /** Every branch must need something; then one of all these is needed. */
-  alternatives(): string[] | undefined {
-    let all: string[] | undefined = [];
-    do {
-      const branch = this.sequence();
-      all = all && branch && all.length + branch.length <= mostAlternatives ? [...all, ...branch] : undefined;
-    } while (this.take("|"));
-    return all;
+  /** One branch: its sets. Several: every branch must need something; one of all their best literals is needed. */
+  alternatives(): LiteralSet[] {
+    const branches = [this.sequence()];
+    while (this.take("|")) branches.push(this.sequence());
+    if (branches.length === 1) return branches[0]!;
+    const union: string[] = [];
+    for (const sets of branches) {
+      const best = longest(sets);
+      if (!best) return [];
+      union.push(...best);
+    }
+    return union.length <= mostAlternatives ? [union] : [];
   }
 
-  private sequence(): string[] | undefined {
-    let best: string[] | undefined;
+  private sequence(): LiteralSet[] {
+    const sets: LiteralSet[] = [];
     let run = "";
     const endRun = (): void => {
-      if (run.length >= shortestUseful) best = better(best, [run]);
+      if (run.length >= shortestUseful) sets.push([run]);
       run = "";
     };
     while (!this.atEnd && !this.lost && this.peek() !== "|" && this.peek() !== ")") {
@@ -56,34 +64,34 @@ class Reader {
         if (repeat !== "once") endRun();
       } else {
         endRun();
-        if (atom && repeat !== "optional") best = better(best, atom);
+        if (repeat !== "optional") sets.push(...atom);
       }
     }
     endRun();
-    return best;
+    return sets.slice(0, mostSets);
   }
 
-  /** A literal character, what a group needs, or undefined for anything else. */
-  private atom(): string | string[] | undefined {
+  /** A literal character, or what a group needs; anything else needs nothing. */
+  private atom(): string | LiteralSet[] {
     const char = this.next();
     if (char === "\\") return this.escape();
-    if (char === "[") return this.skipClass();
-    if (char === "(") return this.group();
-    if (char === "." || char === "^" || char === "$") return undefined;
-    return char;
+    if (char === "[") this.skipClass();
+    else if (char === "(") return this.group();
+    else if (char !== "." && char !== "^" && char !== "$") return char;
+    return [];
   }
 
-  private escape(): string | undefined {
+  private escape(): string | LiteralSet[] {
     const char = this.next();
     if (/^[^A-Za-z0-9]$/u.test(char)) return char;
     if (char === "p" || char === "P") {
       if (this.take("{")) this.skipPast("}");
       else this.at++;
     } else if (!/^[dDwWsSbBAz]$/.test(char)) this.lost = true;
-    return undefined;
+    return [];
   }
 
-  private skipClass(): undefined {
+  private skipClass(): void {
     this.take("^");
     this.take("]");
     while (!this.atEnd && this.peek() !== "]") {
@@ -94,20 +102,20 @@ class Reader {
     this.at++;
   }
 
-  private group(): string[] | undefined {
+  private group(): LiteralSet[] {
     if (this.take("?")) {
       if (this.take("P") || this.peek() === "<") {
         if (/^[=!]$/.test(this.chars[this.at + 1] ?? "")) this.lost = true;
         this.skipPast(">");
       } else {
         while (/^[imsU-]$/.test(this.peek())) this.at++;
-        if (this.take(")")) return undefined;
+        if (this.take(")")) return [];
         if (!this.take(":")) this.lost = true;
       }
     }
-    const need = this.alternatives();
+    const sets = this.alternatives();
     if (!this.take(")")) this.lost = true;
-    return need;
+    return sets;
   }
 
   /** Reads the quantifiers after an atom. */
@@ -119,7 +127,8 @@ class Reader {
       // After another quantifier, "?" only makes it lazy.
       else if (this.take("?")) optional ||= !repeated;
       else {
-        const counts = /^\{(\d+)(,\d*)?\}/.exec(this.chars.slice(this.at, this.at + 12).join(""));
+        const counts =
+          this.peek() === "{" && /^\{(\d+)(,\d*)?\}/.exec(this.chars.slice(this.at, this.at + 12).join(""));
         if (!counts) break;
         this.at += counts[0].length;
         if (Number(counts[1]) === 0) optional = true;
@@ -148,11 +157,13 @@ class Reader {
   }
 }
 
-/** The set whose shortest literal is longer sifts better. */
-function better(a: string[] | undefined, b: string[]): string[] {
-  return a && shortest(a) >= shortest(b) ? a : b;
+/** The set whose shortest literal is longest. */
+function longest(sets: readonly LiteralSet[]): LiteralSet | undefined {
+  let best: LiteralSet | undefined;
+  for (const set of sets) if (!best || shortest(set) > shortest(best)) best = set;
+  return best;
 }
 
-function shortest(literals: readonly string[]): number {
-  return Math.min(...literals.map((literal) => literal.length));
+function shortest(set: LiteralSet): number {
+  return Math.min(...set.map((literal) => literal.length));
 }

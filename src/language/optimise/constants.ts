@@ -6,7 +6,7 @@
  * Failure: none; a bad constant regex is left for the emitter to report.
  */
 import { budgetDefaults } from "../../config/budget.ts";
-import { EffectsOf, isPure } from "../effects.ts";
+import { EffectsOf, EffectsSoFar, isPure } from "../effects.ts";
 import type { Block, IfStatement, Module, SlotIndex, Statement, Subject, Test, Value } from "../ir.ts";
 import { tester } from "../match.ts";
 import { subjectKey, unchain } from "../walk.ts";
@@ -69,8 +69,9 @@ class Folder {
     }
     const folded = rechain(rules, this.block(otherwise, rules.length > 0 ? new Known(known) : known));
     if (rules.length > 0) {
-      for (const rule of rules) known.forget(this.effects.of(rule.then).writes);
-      known.forget(this.effects.of(otherwise).writes);
+      const branches = new EffectsSoFar();
+      for (const rule of rules) this.effects.collect(rule.then, branches);
+      known.forget(this.effects.collect(otherwise, branches).writes);
     }
     return folded;
   }
@@ -85,13 +86,13 @@ class Folder {
       case "effect":
         return { ...s, args: this.values(s.args, known) };
       case "each": {
-        const writes = this.effects.of(s).writes;
+        const writes = this.effects.of([s]).writes;
         known.forget(writes);
         const body = this.block(s.body, new Known(known));
         return { ...s, body };
       }
       default:
-        known.forget(this.effects.of(s).writes);
+        known.forget(this.effects.of([s]).writes);
         return s;
     }
   }

@@ -7,10 +7,10 @@
  * Invariants: rules keep their order and their whole tests; statements between ifs stay in place as rules that are
  * always true. Failure: none.
  */
-import { EffectsOf, type Inputs, subjectInputs, unaffected } from "../effects.ts";
+import { EffectsOf, EffectsSoFar, subjectUnaffected } from "../effects.ts";
 import type { Block, IfStatement, IndexPlan, IndexProbe, Module, Statement, Subject } from "../ir.ts";
-import { subjectKey, unchain } from "../walk.ts";
-import { type Need, needsOf } from "./needs.ts";
+import { unchain } from "../walk.ts";
+import { type Entry, type Need, needsOf } from "./needs.ts";
 import { mapBlocks, rechain } from "./rewrite.ts";
 
 /** Below this many probed rules, asking them one by one is as quick. */
@@ -25,7 +25,6 @@ export function indexRules(module: Module): Module {
 
 class Indexer {
   private readonly effects: EffectsOf;
-  private readonly inputs = new WeakMap<Subject, Inputs>();
 
   constructor(effects: EffectsOf) {
     this.effects = effects;
@@ -62,8 +61,8 @@ class Indexer {
   /** The longest run from `at` on; without a plan when it is not worth an index. `end` is always beyond `at`. */
   private run(block: Block, at: number): { rules: IfStatement[]; plan: IndexPlan | undefined; end: number } {
     const rules: IfStatement[] = [];
-    const needs: Array<Need[] | undefined> = [];
-    const before = new Before();
+    const needs: Array<Need | undefined> = [];
+    const before = new EffectsSoFar();
     let conflicts = 0;
     let firstConflict = 0;
     let end = at;
@@ -74,8 +73,8 @@ class Indexer {
       let conflict = false;
       const need =
         s.op === "if"
-          ? chainNeeds(s, (subject) => {
-              const usable = unaffected(this.inputsOf(subject), before);
+          ? chainNeed(s, (subject) => {
+              const usable = subjectUnaffected(subject, before);
               conflict ||= !usable;
               return usable;
             })
@@ -89,63 +88,80 @@ class Indexer {
       }
       rules.push(s.op === "if" ? s : always(s));
       needs.push(need);
-      before.add(this.effects.of(s));
+      this.effects.collect([s], before);
     }
     return { rules, plan: planOf(needs), end: Math.max(end, at + 1) };
   }
-
-  private inputsOf(subject: Subject): Inputs {
-    let inputs = this.inputs.get(subject);
-    if (!inputs) this.inputs.set(subject, (inputs = subjectInputs(subject)));
-    return inputs;
-  }
 }
 
-/** What the rules of a run so far may have done. */
-class Before {
-  readonly writes = new Set<number>();
-  readonly kinds = new Set<string>();
-  loops = false;
-  impureTests = false;
-
-  add(effects: ReturnType<EffectsOf["of"]>): void {
-    for (const slot of effects.writes) this.writes.add(slot);
-    for (const kind of effects.kinds) this.kinds.add(kind);
-    this.loops ||= effects.loops;
-    this.impureTests ||= effects.impureTests;
-  }
-}
-
-/** Needs of a rule with elsif branches: those of all its tests; none known when it has a last else. */
-function chainNeeds(s: IfStatement, usable: (subject: Subject) => boolean): Need[] | undefined {
+/** Needs of a rule with elsif branches: those of one of its tests; none known when it has a last else. */
+function chainNeed(s: IfStatement, usable: (subject: Subject) => boolean): Need | undefined {
   const { rules, otherwise } = unchain(s);
   if (otherwise.length > 0) return undefined;
-  const needs: Need[] = [];
+  const any: Need[] = [];
   for (const rule of rules) {
     const need = needsOf(rule.test, usable);
     if (!need) return undefined;
-    needs.push(...need);
+    any.push(need);
   }
-  return needs;
+  return { any };
 }
 
 function always(s: Statement): IfStatement {
   return { op: "if", test: { op: "const", value: true, span: s.span }, then: [s], else: [], span: s.span };
 }
 
-/** Groups the entries by what is asked of which subject; undefined when too few rules can be probed. */
-function planOf(needs: ReadonlyArray<Need[] | undefined>): IndexPlan | undefined {
+/** Chooses and groups the entries; undefined when too few rules can be probed. */
+function planOf(needs: ReadonlyArray<Need | undefined>): IndexPlan | undefined {
   if (needs.reduce((count, need) => count + (need ? 1 : 0), 0) < shortestRun) return undefined;
+  const shares = new Shares();
+  for (const need of needs) if (need) shares.count(need);
   const probes = new Map<string, IndexProbe>();
   const alwaysRules: number[] = [];
   for (const [rule, need] of needs.entries()) {
-    if (!need) alwaysRules.push(rule);
-    for (const { subject, how, fold, key } of need ?? []) {
-      const group = `${how} ${fold} ${subjectKey(subject)}`;
+    if (!need) {
+      alwaysRules.push(rule);
+      continue;
+    }
+    for (const { group, subject, how, fold, key } of shares.best(need).entries) {
       let probe = probes.get(group);
       if (!probe) probes.set(group, (probe = { subject, how, fold, entries: [] }));
       probe.entries.push({ key, rule });
     }
   }
   return { probes: [...probes.values()], always: alwaysRules };
+}
+
+/** How many rules share an entry, and what follows for choosing between entries. */
+class Shares {
+  private readonly groups = new Map<string, Map<string, number>>();
+
+  count(need: Need): void {
+    if ("any" in need) for (const inner of need.any) this.count(inner);
+    else if ("choice" in need) for (const inner of need.choice) this.count(inner);
+    else {
+      let counts = this.groups.get(need.group);
+      if (!counts) this.groups.set(need.group, (counts = new Map()));
+      counts.set(need.key, (counts.get(need.key) ?? 0) + 1);
+    }
+  }
+
+  /** The entries to look for, and how many candidates they may bring: lower is better. */
+  best(need: Need): { entries: readonly Entry[]; cost: number } {
+    if ("any" in need) {
+      const parts = need.any.map((inner) => this.best(inner));
+      return { entries: parts.flatMap((part) => part.entries), cost: Math.max(0, ...parts.map((part) => part.cost)) };
+    }
+    if ("choice" in need)
+      return need.choice.map((inner) => this.best(inner)).reduce((a, b) => (b.cost < a.cost ? b : a));
+    return { entries: [need], cost: this.groups.get(need.group)!.get(need.key)! * looseness(need) };
+  }
+}
+
+/** How much of all traffic one entry of its kind meets, relative to an equality. */
+function looseness({ how, key }: Entry): number {
+  if (how === "is" || how === "eq") return 1;
+  if (how === "domain") return 1.5;
+  if (how === "cidr") return 2;
+  return how === "contains" ? 3 + 8 / key.length : 1_000;
 }

@@ -1,64 +1,70 @@
 /**
- * What a test needs: probe entries of which at least one must hit for the test to be true.
+ * What a test needs to be true, as probe entries of which at least one must hit.
  *
- * An `any` needs what all its members need together; an `all` needs what any one member needs, so the most selective
- * one is taken. Invariants: when none of the entries hits, evaluating the test would be false and without side effect,
- * so it may be skipped. Failure: none; undefined means that no such entries are known.
+ * A match needs one of its keys; an `any` needs what one of its members needs; an `all` offers a choice, any one member
+ * will do, and a regex may offer several literals. The choice is made when all rules of a run are known: the entry that
+ * fewest rules share sifts best, so a condition that every rule repeats is not the one they are indexed by.
+ * Invariants: when none of the entries hits, evaluating the test would be false and without side effect, so it may be
+ * skipped. Failure: none; undefined means that no such entries are known.
  */
 import { isPure } from "../effects.ts";
 import { longestLiteral, parseGlob } from "../glob.ts";
 import { parseIpSet, prefixesOf } from "../ipset.ts";
 import type { Fold, MatchKind, Subject, Test, Value } from "../ir.ts";
 import { requiredLiterals } from "../regex-literals.ts";
+import { subjectKey } from "../walk.ts";
 
-export interface Need {
+/** One entry of an index. */
+export interface Entry {
   readonly subject: Subject;
   readonly how: MatchKind;
   readonly fold: Fold;
   readonly key: string;
+  /** Same text for all entries that one probe can hold. */
+  readonly group: string;
 }
 
+/** `any`: one of these is needed. `choice`: each of these is needed, so looking for one of them is enough. */
+export type Need = Entry | { readonly any: readonly Need[] } | { readonly choice: readonly Need[] };
+
 /** `usable`: whether a subject's strings are settled before the run of rules begins. */
-export function needsOf(test: Test, usable: (subject: Subject) => boolean): Need[] | undefined {
+export function needsOf(test: Test, usable: (subject: Subject) => boolean): Need | undefined {
   switch (test.op) {
     case "const":
-      return test.value ? undefined : [];
-    case "any": {
-      const needs: Need[] = [];
-      for (const member of test.tests) {
-        const need = needsOf(member, usable);
-        if (!need) return undefined;
-        for (const n of need) needs.push(n);
-      }
-      return needs;
-    }
+      return test.value ? undefined : { any: [] };
+    case "any":
+      return allKnown(test.tests, (member) => needsOf(member, usable));
     case "all": {
-      let best: Need[] | undefined;
+      const choice: Need[] = [];
       for (const member of test.tests) {
         const need = needsOf(member, usable);
-        if (need && (!best || cost(need) < cost(best))) best = need;
+        if (need) choice.push(need);
         // What follows is skipped with the test only if this member can be evaluated for nothing.
         if (!isPure(member)) break;
       }
-      return best;
+      return choice.length > 0 ? { choice } : undefined;
     }
-    case "match":
-      return matchNeeds(test, usable);
+    case "match": {
+      const { subject, how, fold } = test;
+      if (!canProbe(subject) || !usable(subject)) return undefined;
+      const asked: Asked = { subject, name: subjectKey(subject) };
+      return allKnown(test.keys, (key) => (key.op === "const" ? keyNeed(asked, how, fold, key.text) : undefined));
+    }
     default:
       return undefined;
   }
 }
 
-function matchNeeds(t: Extract<Test, { op: "match" }>, usable: (subject: Subject) => boolean): Need[] | undefined {
-  if (!canProbe(t.subject) || !usable(t.subject)) return undefined;
-  const needs: Need[] = [];
-  for (const key of t.keys) {
-    if (key.op !== "const") return undefined;
-    const need = keyNeeds(t.how, t.fold, key.text);
+/** One of what the items need, if all are known. */
+function allKnown<T>(items: readonly T[], needOf: (item: T) => Need | undefined): Need | undefined {
+  if (items.length === 1) return needOf(items[0]!);
+  const any: Need[] = [];
+  for (const item of items) {
+    const need = needOf(item);
     if (!need) return undefined;
-    for (const n of need) needs.push({ ...n, subject: t.subject });
+    any.push(need);
   }
-  return needs;
+  return { any };
 }
 
 /** Only strings that can be asked for once, before the rules run. */
@@ -73,58 +79,56 @@ function isSettled(value: Value): boolean {
   return value.op === "pure" ? value.args.every(isSettled) : value.op !== "host";
 }
 
-type KeyNeed = Omit<Need, "subject">;
+/** A subject and its subjectKey. */
+interface Asked {
+  readonly subject: Subject;
+  readonly name: string;
+}
 
-/** Entries of one key; none when nothing can match it. */
-function keyNeeds(how: MatchKind, fold: Fold, key: string): KeyNeed[] | undefined {
+function entry(asked: Asked, how: MatchKind, fold: Fold, key: string): Entry {
+  return { subject: asked.subject, how, fold, key, group: `${how} ${fold} ${asked.name}` };
+}
+
+const never: Need = { any: [] };
+
+function keyNeed(asked: Asked, how: MatchKind, fold: Fold, key: string): Need | undefined {
   const number = fold === "numeric" || fold === "integer";
   switch (how) {
     case "is":
     case "eq":
-      return [{ how: number ? "eq" : "is", fold, key }];
+      return entry(asked, number ? "eq" : "is", fold, key);
     case "domain":
-      return number ? [] : key === "" ? undefined : [{ how, fold, key }];
+      return number ? never : key === "" ? undefined : entry(asked, how, fold, key);
     case "contains":
     case "prefix":
     case "suffix":
-      return number ? [] : literalNeeds([key], fold);
+      return number ? never : literalNeed(asked, fold, key);
     case "glob": {
-      if (number) return [];
+      if (number) return never;
       const glob = parseGlob(key);
-      return glob.literal === undefined
-        ? literalNeeds([longestLiteral(glob)], fold)
-        : [{ how: "is", fold, key: glob.literal }];
+      if (glob.literal !== undefined) return entry(asked, "is", fold, glob.literal);
+      return literalNeed(asked, fold, longestLiteral(glob));
     }
     case "regex": {
-      const literals = number ? undefined : requiredLiterals(key);
-      return literals && literalNeeds(literals, "ascii");
+      const choice = requiredLiterals(key).flatMap(
+        (set) => allKnown(set, (literal) => literalNeed(asked, "ascii", literal)) ?? [],
+      );
+      return choice.length > 0 ? { choice } : undefined;
     }
     case "cidr":
-      return (parseIpSet(key) ?? []).every(prefixesOf) ? [{ how, fold: "octet", key }] : undefined;
+      return (parseIpSet(key) ?? []).every(prefixesOf) ? entry(asked, how, "octet", key) : undefined;
     case "gt":
     case "ge":
     case "lt":
     case "le":
-      return number ? [{ how, fold, key }] : undefined;
+      return number ? entry(asked, how, fold, key) : undefined;
     case "ne":
       return undefined;
   }
 }
 
 /** The literal scan compares under one coarse folding; i;unicode-casemap needs its own. */
-function literalNeeds(literals: readonly string[], fold: Fold): KeyNeed[] | undefined {
-  if (literals.some((literal) => literal === "" || !literal.isWellFormed())) return undefined;
-  return literals.map((key) => ({ how: "contains", fold: fold === "unicode" ? "unicode" : "ascii", key }));
+function literalNeed(asked: Asked, fold: Fold, key: string): Need | undefined {
+  if (key === "" || !key.isWellFormed()) return undefined;
+  return entry(asked, "contains", fold === "unicode" ? "unicode" : "ascii", key);
 }
-
-/** How many false candidates an entry brings, roughly: the least selective entry counts. */
-function cost(needs: readonly Need[]): number {
-  let worst = 0;
-  for (const { how, key } of needs) {
-    const one = how === "contains" ? 4 + 8 / key.length : (selectivity[how] ?? 100);
-    worst = Math.max(worst, one);
-  }
-  return worst;
-}
-
-const selectivity: Partial<Record<MatchKind, number>> = { is: 1, eq: 1, domain: 2, cidr: 3 };

@@ -3,7 +3,7 @@
  * answer. (Subjects are shared more widely than tests: the emitter asks the host once per stable subject.)
  * Invariants: order of effects kept. Failure: none.
  */
-import { EffectsOf, isPure, testInputs, unaffected } from "../effects.ts";
+import { EffectsOf, isPure, testUnaffected } from "../effects.ts";
 import type { Block, IfStatement, Module } from "../ir.ts";
 import { unchain } from "../walk.ts";
 import { mapBlocks, rechain } from "./rewrite.ts";
@@ -32,10 +32,9 @@ function share(block: Block, effects: EffectsOf): Block {
 
 function mergeable(first: IfStatement, second: IfStatement, effects: EffectsOf): boolean {
   if (!sameTest(first.test, second.test) || !isPure(first.test)) return false;
-  const inputs = testInputs(first.test);
   return [first.then, first.else].every((branch) => {
     const e = effects.of(branch);
-    return !e.leaves && !e.looksUp && unaffected(inputs, e);
+    return !e.leaves && !e.looksUp && testUnaffected(first.test, e);
   });
 }
 

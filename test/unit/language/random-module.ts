@@ -139,14 +139,16 @@ class Generator {
   /** A run of rules over few subjects, as a list or as one chain. */
   private rules(depth: number, other: () => Statement): Block {
     const { random } = this;
-    const subjects = [this.subject(), this.subject()];
+    const apart = random.chance(70) ? slotCount / 2 : 0;
+    const slot = (): Subject => ({ op: "one", value: { op: "slot", slot: random.below(slotCount / 2) } });
+    const subjects = [apart && random.chance(60) ? slot() : this.subject(), this.subject()];
     const count = 4 + random.below(depth === 0 ? 26 : 10);
     const ifs = Array.from({ length: count }, (): Statement => {
       const probed = this.match(random.pick(subjects));
       const test: Test = random.chance(75)
         ? probed
         : { op: random.pick(["any", "all"] as const), tests: [this.test(1), probed], span };
-      const then = random.chance(85) ? [this.simple()] : random.list(2, other);
+      const then = random.chance(85) ? [this.simple(apart)] : random.list(2, other);
       return { op: "if", test, then, else: random.chance(8) ? [this.simple()] : [], span };
     });
     if (random.chance(30)) {
@@ -156,9 +158,11 @@ class Generator {
     return random.chance(30) ? ifs.flatMap((s) => (random.chance(20) ? [s, this.simple()] : [s])) : ifs;
   }
 
-  private simple(): Statement {
+  /** Sets slots from `lowest` on only: rules that write what no other rule tests can be indexed. */
+  private simple(lowest = 0): Statement {
     const { random } = this;
-    if (random.chance(60)) return { op: "set", slot: random.below(slotCount), value: this.value(1), span };
+    const slot = lowest + random.below(slotCount - lowest);
+    if (random.chance(60)) return { op: "set", slot, value: this.value(1), span };
     return { op: "effect", kind: random.pick(["note", "note", "edit"]), args: [this.value(1)], data: {}, span };
   }
 
