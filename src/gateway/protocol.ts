@@ -1,4 +1,5 @@
 /** Messages between the supervisor and its workers, over the IPC channel of the worker process. */
+import type { MetricValues } from "../telemetry/metrics.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 export type ToWorker =
@@ -11,4 +12,5 @@ export type FromWorker =
   | { type: "ready"; addresses: string[] }
   | { type: "failed"; reason: string }
   | { type: "reloaded"; ok: boolean; reason: string }
+  | { type: "metrics"; values: MetricValues }
   | { type: "drained" };

@@ -20,8 +20,8 @@ export interface Snapshot {
 
 export interface Compiled {
   loaded: LoadedConfig;
-  /** undefined: no script is configured and the engine's own policy decides alone. */
-  program: PolicyProgram | undefined;
+  /** The empty program when no script is configured: the engine's own policy decides alone. */
+  program: PolicyProgram;
 }
 
 export type Result<T> = ({ ok: true; warnings: string } & T) | { ok: false; problems: string };
@@ -53,11 +53,11 @@ export function compileSnapshot(snapshot: Snapshot): Result<{ compiled: Compiled
     return { ok: false, problems: print(result.diagnostics, { [snapshot.configFile]: snapshot.configText }) };
   const { loaded } = result;
   const script = loaded.config.policy.smtpFilters;
-  if (script === null) return { ok: true, compiled: { loaded, program: undefined }, warnings: "" };
-  const policy = compilePolicy(snapshot.files[script] ?? "", { file: script, budget: loaded.budget });
-  const text = print(policy.diagnostics, snapshot.files);
-  if (!policy.ok || hasErrors(policy.diagnostics)) return { ok: false, problems: text };
-  return { ok: true, compiled: { loaded, program: policy.program }, warnings: text };
+  const text = script === null ? "" : (snapshot.files[script] ?? "");
+  const policy = compilePolicy(text, { file: script ?? "(no script)", budget: loaded.budget });
+  const printed = print(policy.diagnostics, snapshot.files);
+  if (!policy.ok || hasErrors(policy.diagnostics)) return { ok: false, problems: printed };
+  return { ok: true, compiled: { loaded, program: policy.program }, warnings: printed };
 }
 
 function print(diagnostics: readonly Diagnostic[], sources: Readonly<Record<string, string>>): string {

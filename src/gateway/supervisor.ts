@@ -208,7 +208,7 @@ function planWorkers(loaded: LoadedConfig): Worker[] {
   const queue = join(loaded.config.data, "queue");
   mkdirSync(queue, { recursive: true });
   const onDisk = readdirSync(queue)
-    .map((name) => /^shard-(\d+)$/.exec(name)?.[1])
+    .map((name) => /^(\d+)$/.exec(name)?.[1])
     .filter((digits) => digits !== undefined)
     .map(Number);
   return Array.from({ length: count }, (_, index) => ({

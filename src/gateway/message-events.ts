@@ -1,0 +1,105 @@
+/**
+ * The policy's events after reception: onProcessing, onRelay and the three delivery reports, each in a fresh session
+ * made from the message's stored exports (smtpfilters.md §10), so that they may run hours later or after a restart.
+ * Invariants: a program without statements for an event is never asked. Failure: a fault in the event leaves the
+ * engine's own policy in force and is logged.
+ */
+import type { RelayPolicy } from "../delivery/route.ts";
+import { formatDate } from "../message/date.ts";
+import { domainOf, localPartOf } from "../message/envelope.ts";
+import type { ParsedMessage } from "../message/parse.ts";
+import { renderReport } from "../policy/report.ts";
+import type { EventName, EventResult, FactSource, PolicyContext, PolicySession } from "../policy/types.ts";
+import type { OnProcessing } from "../processing/policy-filter.ts";
+import type { DeliveryResult, QueuedMessage, ReportPolicy, ReportText } from "../queue/types.ts";
+import type { Live } from "./live.ts";
+import { replyOf } from "./verdict.ts";
+
+export interface MessageEventsOptions {
+  live(): Live;
+  /** Facts for events of one message; `parsed` when the body is at hand. */
+  facts(message: QueuedMessage, parsed?: ParsedMessage): FactSource;
+}
+
+const noResult: EventResult = Object.freeze({ action: "", explanation: "", origin: "", effects: [] });
+
+export interface MessageEvents {
+  /** undefined when the program has nothing for onProcessing. */
+  processing(): OnProcessing | undefined;
+  relay: RelayPolicy;
+  reports: ReportPolicy;
+}
+
+export function createMessageEvents(options: MessageEventsOptions): MessageEvents {
+  const open = (
+    context: PolicyContext,
+    event: EventName,
+    message: QueuedMessage,
+    parsed?: ParsedMessage,
+  ): PolicySession | undefined => {
+    const { program } = options.live();
+    if (program.isEmpty(event)) return undefined;
+    return program.session(context, options.facts(message, parsed), message.exports);
+  };
+
+  return {
+    processing() {
+      if (options.live().program.isEmpty("onProcessing")) return undefined;
+      return async (message, parsed) => {
+        const session = open("smtpProc", "onProcessing", message, parsed);
+        if (!session) return noResult;
+        const result = await session.run("onProcessing");
+        Object.assign(message.exports, session.exports());
+        return result;
+      };
+    },
+
+    async relay(message, domain, preset) {
+      const session = open("smtpOut", "onRelay", message);
+      if (!session) return { route: preset, origin: preset.host === "" ? "" : "onRcptTo" };
+      session.input("rcptDomain", domain);
+      session.input("remoteSmtpHost", preset.host);
+      if (preset.host !== "") session.input("remoteSmtpPort", String(preset.port));
+      const result = await session.run("onRelay");
+      const reply = replyOf("onRelay", result);
+      const route = session.route() ?? preset;
+      const refused = reply && reply.code >= 400 ? reply : undefined;
+      return { route, origin: result.origin || "onRelay", ...(refused ? { refused } : {}) };
+    },
+
+    reports: {
+      permanent: (message, failed) => report("onDeliveryFailure", message, failed),
+      temporary: (message, failed) => report("onTemporaryDeliveryFailure", message, failed),
+      success: (message, delivered) => report("onDeliverySuccess", message, delivered),
+    },
+  };
+
+  async function report(
+    event: "onDeliveryFailure" | "onTemporaryDeliveryFailure" | "onDeliverySuccess",
+    message: QueuedMessage,
+    results: DeliveryResult[],
+  ): Promise<ReportText | undefined> {
+    const { config, program } = options.live();
+    const session = program.session("smtpProc", options.facts(message), message.exports);
+    const inputs: Record<string, string> = {
+      mailFrom: message.envelope.mailFrom,
+      mailFromDomain: domainOf(message.envelope.mailFrom),
+      mailFromUser: localPartOf(message.envelope.mailFrom),
+      ndrRetryCount: String(message.attempts),
+      ndrRemainingRetryCount: String(Math.max(0, config.queue.attempts - message.attempts)),
+      ndrRescheduleDate: event === "onTemporaryDeliveryFailure" ? formatDate(message.nextAttempt) : "",
+    };
+    for (const [name, value] of Object.entries(inputs)) session.input(name, value);
+    const recipients = results.map(({ recipient, outcome: said, kind }) => ({
+      address: recipient.address,
+      detail: event === "onDeliverySuccess" ? kind : `${said.code} ${said.enhanced} ${said.text}`,
+    }));
+    const [first] = recipients;
+    const prefix = event === "onDeliverySuccess" ? "dsn" : "ndr";
+    session.input(`${prefix}RcptAddress`, first?.address ?? "");
+    session.input(prefix === "dsn" ? "dsnRcptStatus" : "ndrRcptFailInfo", first?.detail ?? "");
+    await session.run(event);
+    const kind = event === "onDeliveryFailure" ? "permanent" : prefix === "ndr" ? "temporary" : "success";
+    return renderReport(session, kind, recipients, `MAILER-DAEMON@${config.server.name}`);
+  }
+}

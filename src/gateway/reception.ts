@@ -1,0 +1,233 @@
+/**
+ * One SMTP session's decisions: runs the policy's events, applies the engine's own rules behind them (smtpfilters.md
+ * §14 G29: syntax was checked before, relay and recipients are checked after), and puts accepted messages in the spool.
+ * Invariants: the program a session began with serves it to its end; the reply to the final dot is positive only after
+ * the spool's commit. Failure: a QueueError's outcome is the reply; anything thrown becomes 451 in the SMTP session.
+ */
+import type { AccountDirectory } from "../directory/accounts.ts";
+import { domainOf, type Envelope, localPartOf, type Recipient } from "../message/envelope.ts";
+import { type Outcome, outcome } from "../message/outcome.ts";
+import type { EventName, EventResult, PolicyEffect, PolicySession } from "../policy/types.ts";
+import type {
+  Answer,
+  Credentials,
+  MaybePromise,
+  MessageSink,
+  SessionHandler,
+  SessionHandlerFactory,
+  SessionSettings,
+  SmtpClientInfo,
+  StoredSecret,
+} from "../smtp/incoming/hooks.ts";
+import type { Live } from "./live.ts";
+import { type MessageServices, openMessage, type SessionFacts } from "./message-sink.ts";
+import { relayRefusal, replyOf } from "./verdict.ts";
+
+export interface ReceptionServices extends MessageServices {
+  /** What is in force now; read once per session. */
+  live(): Live;
+}
+
+/** Continues at once when nothing has to be waited for, so that most sessions never touch a promise. */
+export function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): U | Promise<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+export function createReception(services: ReceptionServices): SessionHandlerFactory {
+  return (client) => new Reception(services, client);
+}
+
+/** What policy asked for beside replies; kept for one transaction. */
+export interface TransactionMarks {
+  effects: PolicyEffect[];
+  discarded: Set<string>;
+}
+
+class Reception implements SessionHandler {
+  readonly settings: SessionSettings;
+  readonly #services: ReceptionServices;
+  readonly #client: SmtpClientInfo;
+  readonly #live: Live;
+  readonly #directory: AccountDirectory;
+  readonly #facts: SessionFacts;
+  readonly #policy: PolicySession;
+  #sessionEffects: PolicyEffect[] = [];
+  #marks: TransactionMarks = { effects: [], discarded: new Set() };
+  #mailCount = 0;
+  #totalSize = 0;
+
+  constructor(services: ReceptionServices, client: SmtpClientInfo) {
+    this.#services = services;
+    this.#client = client;
+    this.#live = services.live();
+    this.#directory = this.#live.directory;
+    const { config, budget } = this.#live;
+    this.#facts = services.facts(client, this.#live);
+    this.#policy = this.#live.program.session("smtpIn", this.#facts);
+    this.settings = {
+      greeting: `${config.server.name} ESMTP Postern ready`,
+      hostName: config.server.name,
+      maxMessageBytes: budget.messageKiB * 1024,
+      maxRecipients: budget.recipients,
+      maxReceivedHeaders: budget.receivedHeaders,
+      allowStartTls: true,
+      allow8bitMime: true,
+      allowBinary: true,
+      allowPipelining: true,
+      allowDsn: true,
+      allowSmtpUtf8: true,
+      authSecure: this.#live.authMechanisms,
+      authPlain: config.smtp.plainTextAuth ? this.#live.authMechanisms : [],
+    };
+  }
+
+  onConnect(client: SmtpClientInfo): MaybePromise<Answer> {
+    this.#services.metrics.add("postern_connections_total");
+    const policy = this.#policy;
+    policy.input("smtpPort", String(client.localPort));
+    policy.input("smtpIp", client.localIp);
+    policy.input("remoteSmtpPort", String(client.remotePort));
+    policy.input("remoteSmtpIp", client.remoteIp);
+    policy.input("isSSLConnection", client.tls === "" ? "no" : "yes");
+    return then(this.#run("onConnect"), (result) => {
+      const greeting = policy.read("smtpGreeting");
+      if (greeting !== "") this.settings.greeting = greeting;
+      return result && replyOf("onConnect", result);
+    });
+  }
+
+  onEhlo(client: SmtpClientInfo): MaybePromise<Answer> {
+    const policy = this.#policy;
+    policy.input("ehloHost", client.ehlo);
+    policy.input("isESMTP", client.esmtp ? "yes" : "no");
+    policy.input("isSSLConnection", client.tls === "" ? "no" : "yes");
+    return then(this.#run("onEhlo"), (result) => {
+      if (result) this.#takeSettings(policy);
+      return result && replyOf("onEhlo", result);
+    });
+  }
+
+  onAuth(credentials: Credentials): Promise<{ ok: boolean; user: string; outcome?: Outcome }> {
+    return this.#directory.authenticate(credentials);
+  }
+
+  lookupSecret(username: string, scheme: StoredSecret["scheme"]): MaybePromise<StoredSecret | undefined> {
+    return this.#directory.lookupSecret(username, scheme);
+  }
+
+  onMailFrom(envelope: Envelope): MaybePromise<Answer> {
+    this.#marks = { effects: [], discarded: new Set() };
+    const policy = this.#policy;
+    policy.resetMessage();
+    policy.input("authUser", this.#client.authUser);
+    policy.input("mailFrom", envelope.mailFrom);
+    policy.input("mailFromDomain", domainOf(envelope.mailFrom));
+    policy.input("mailFromUser", localPartOf(envelope.mailFrom));
+    policy.input("mailSize", String(envelope.declaredSize));
+    policy.input("mailCount", String(this.#mailCount));
+    policy.input("totalMailSize", String(this.#totalSize));
+    policy.input("rcptCount", "0");
+    return then(this.#run("onMailFrom"), (result) => result && replyOf("onMailFrom", result));
+  }
+
+  onRcptTo(envelope: Envelope, recipient: Recipient): MaybePromise<Answer> {
+    const domain = domainOf(recipient.address);
+    // RFC 5321 §4.5.1: postmaster without a domain is ours.
+    const local = domain === "" || this.#directory.isLocal(domain);
+    const policy = this.#policy;
+    policy.input("rcptTo", recipient.address);
+    policy.input("rcptToDomain", domain);
+    policy.input("rcptToUser", localPartOf(recipient.address));
+    policy.input("rcptCount", String(envelope.rcptTo.length));
+    policy.input("isLocalRcpt", local ? "yes" : "no");
+    return then(this.#run("onRcptTo"), (result) => {
+      if (result) this.#takeSettings(policy);
+      const reply = result && replyOf("onRcptTo", result);
+      if (reply && reply.code >= 400) return reply;
+      const route = policy.route();
+      if (route) recipient.route = route;
+      return then(this.#engineVerdict(recipient, local), (refusal) => {
+        if (!refusal && result?.action === "discard") this.#marks.discarded.add(recipient.address);
+        return refusal ?? reply;
+      });
+    });
+  }
+
+  onData(envelope: Envelope): MaybePromise<MessageSink | Outcome> {
+    return openMessage(this.#services, {
+      envelope,
+      client: this.#client,
+      live: this.#live,
+      policy: this.#policy,
+      facts: this.#facts,
+      marks: this.#marks,
+      sessionEffects: this.#sessionEffects,
+      run: (event) => this.#run(event),
+      accepted: (size) => {
+        this.#mailCount++;
+        this.#totalSize += size;
+      },
+    });
+  }
+
+  onReset(): void {
+    this.#marks = { effects: [], discarded: new Set() };
+    this.#policy.resetMessage();
+  }
+
+  onClose(): void {
+    this.onReset();
+  }
+
+  /** Runs an event unless the script has nothing for it; keeps what it asked for. */
+  #run(event: EventName): MaybePromise<EventResult | undefined> {
+    if (this.#live.program.isEmpty(event)) return undefined;
+    return then(this.#policy.run(event), (result) => {
+      if (result.effects.length > 0) this.#keepEffects(event, result.effects);
+      return result;
+    });
+  }
+
+  #keepEffects(event: EventName, effects: readonly PolicyEffect[]): void {
+    const session = event === "onConnect" || event === "onEhlo";
+    for (const effect of effects) {
+      if (effect.kind === "log") this.#services.log.info({ session: this.#client.sessionId, event }, effect.text);
+      else if (effect.kind === "discardRcpt") this.#marks.discarded.add(effect.address);
+      else (session ? this.#sessionEffects : this.#marks.effects).push(effect);
+    }
+  }
+
+  #takeSettings(policy: PolicySession): void {
+    const number = (name: string, fallback: number): number => {
+      const text = policy.read(name);
+      return text === "" ? fallback : Number(text);
+    };
+    const yes = (name: string, fallback: boolean): boolean => {
+      const text = policy.read(name).toLowerCase();
+      return text === "" ? fallback : text === "yes";
+    };
+    const { settings } = this;
+    settings.maxMessageBytes = number("maxDataSize", settings.maxMessageBytes / 1024) * 1024;
+    settings.maxRecipients = number("maxRcptCount", settings.maxRecipients);
+    settings.maxReceivedHeaders = number("maxReceivedHeaders", settings.maxReceivedHeaders);
+    settings.allowStartTls = yes("allowStartTLS", settings.allowStartTls);
+    settings.allow8bitMime = yes("allow8bitMime", settings.allow8bitMime);
+    settings.allowBinary = yes("allowBinaryData", settings.allowBinary);
+    settings.allowPipelining = yes("allowPipelining", settings.allowPipelining);
+    settings.allowDsn = yes("allowDSN", settings.allowDsn);
+  }
+
+  #engineVerdict(recipient: Recipient, local: boolean): MaybePromise<Answer> {
+    const refusal = relayRefusal({
+      local,
+      localDelivery: this.#policy.read("localDelivery") || "all",
+      remoteDelivery: this.#policy.read("remoteDelivery") || "auth",
+      authenticated: this.#client.authUser !== "",
+      trusted: this.#live.trusts(this.#client.remoteIp),
+    });
+    if (refusal || !local) return refusal;
+    return then(this.#directory.exists(recipient.address), (exists) =>
+      exists ? undefined : outcome.reject({ code: 550, enhanced: "5.1.1", text: "User not found", origin: "engine" }),
+    );
+  }
+}

@@ -1,0 +1,326 @@
+/**
+ * One worker's services, composed: state, store, resolver, the queue shards, processing, delivery, reception.
+ * Invariants: everything that depends on the configuration is asked through `live()`, so that a reload is one swap;
+ * services stop in the reverse order of their start. Failure: `startServices` rejects with an error that names what
+ * could not be opened, after closing what was.
+ */
+
+import { getServers } from "node:dns";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ListenerConfig } from "../config/schema.ts";
+import { createDeliverer, type DelivererOptions, type PostalDeliverer } from "../delivery/deliverer.ts";
+import { Srs } from "../delivery/srs.ts";
+import { createResolver } from "../dns/resolver.ts";
+import type { Outcome } from "../message/outcome.ts";
+import { createProcessor } from "../processing/processor.ts";
+import { createScheduler, type Scheduler } from "../queue/scheduler.ts";
+import { type DiskSpool, openSpool } from "../queue/spool.ts";
+import type { AccessRule } from "../smtp/incoming/access.ts";
+import { LocalFlow } from "../smtp/incoming/flow.ts";
+import { ProcessLoadGauge } from "../smtp/incoming/load.ts";
+import { createSmtpServer, type ListenerOptions, type SmtpServer } from "../smtp/incoming/server.ts";
+import { openEmbeddedState } from "../state/embedded.ts";
+import { openStore } from "../store/store.ts";
+import { type Logger, moduleLogger } from "../telemetry/log.ts";
+import { Metrics } from "../telemetry/metrics.ts";
+import { createFacts } from "./facts.ts";
+import { createFilters } from "./filters.ts";
+import { type Live, makeLive } from "./live.ts";
+import { createMessageEvents } from "./message-events.ts";
+import { createReception } from "./reception.ts";
+import { compileSnapshot, type Snapshot } from "./snapshot.ts";
+import { splitAddress } from "./supervisor.ts";
+
+export interface Services {
+  /** Addresses listened on, in the order of the configuration. */
+  addresses: string[];
+  metrics: Metrics;
+  reload(snapshot: Snapshot): void;
+  stop(drainMs: number): Promise<void>;
+}
+
+export interface WorkerPlan {
+  snapshot: Snapshot;
+  index: number;
+  shards: readonly number[];
+  /** Base64; the same for all workers, so that TLS sessions resume at any of them. */
+  tlsTicketKeys: string;
+  log: Logger;
+}
+
+const gaugeMs = 1_000;
+const mib = 1024 * 1024;
+/** A shard may still be held by a dying predecessor for a moment. */
+const shardWaitMs = 15_000;
+
+export async function startServices(plan: WorkerPlan): Promise<Services> {
+  const compiled = compileSnapshot(plan.snapshot);
+  if (!compiled.ok) throw new Error(compiled.problems);
+  let live = makeLive(compiled.compiled);
+  const { config, budget } = live;
+  const { log } = plan;
+  const metrics = new Metrics();
+  const closers: Array<() => Promise<void> | void> = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.reverse()) await close();
+  };
+
+  try {
+    const state = await openEmbeddedState({ path: join(config.data, "state", "state.db"), budget, log });
+    closers.push(() => state.close());
+    const store = await openStore({ dir: join(config.data, "store"), budget, log: moduleLogger(log, "STORE") });
+    closers.push(() => store.close());
+    const resolver = createResolver({
+      servers: config.dns.servers.length > 0 ? config.dns.servers : getServers(),
+      budget,
+      timeoutMs: config.dns.timeout,
+    });
+    closers.push(() => resolver.close());
+
+    const facts = createFacts({ live: () => live, resolver, state, log });
+    const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
+    const filters = createFilters(live, events);
+    closers.push(() => filters.close());
+    const makeDeliverer = (): PostalDeliverer =>
+      createDeliverer({
+        ...delivererOptions(live),
+        resolver,
+        store,
+        budget,
+        log: moduleLogger(log, "SMTP-OUT"),
+        relayPolicy: events.relay,
+      });
+    let deliverer = makeDeliverer();
+    closers.push(() => deliverer.close());
+
+    const spools: DiskSpool[] = [];
+    const schedulers: Scheduler[] = [];
+    const waiting = new Map<string, (verdict: Outcome) => void>();
+    closers.push(async () => {
+      await Promise.all(schedulers.map((scheduler) => scheduler.stop(drainMs)));
+      await Promise.all(spools.map((spool) => spool.close()));
+    });
+    let drainMs = 0;
+    for (const shard of plan.shards) {
+      const spool = await openShard(join(config.data, "queue"), shard, live, log);
+      spools.push(spool);
+      schedulers.push(
+        createScheduler({
+          spool,
+          deliverer: { deliver: (message, recipients, body) => deliverer.deliver(message, recipients, body) },
+          destinationOf: (message, recipient) => deliverer.destinationOf(message, recipient),
+          processor: createProcessor({
+            spool,
+            filters: () => filters.current(),
+            state,
+            budget,
+            log: moduleLogger(log, "PROCESSING"),
+          }),
+          reports: events.reports,
+          retry: { firstMs: config.queue.firstRetry, maxMs: config.queue.maxRetry, attempts: config.queue.attempts },
+          hostName: config.server.name,
+          budget,
+          log: moduleLogger(log, "QUEUE"),
+          onProcessed: (id, verdict) => waiting.get(id)?.(verdict),
+          onSettled: (_message, results) => {
+            for (const { kind } of results) {
+              if (kind === "delivered") metrics.add("postern_recipients_delivered_total");
+              else if (kind === "relayed") metrics.add("postern_recipients_relayed_total");
+              else if (kind === "deferred") metrics.add("postern_recipients_deferred_total");
+              else if (kind === "failed") metrics.add("postern_recipients_failed_total");
+            }
+          },
+        }),
+      );
+    }
+    const gauge = new ProcessLoadGauge(
+      {
+        queueFolder: config.data,
+        diskFree: [2_048 * mib, 1_024 * mib, 256 * mib],
+        memory: [1_024 * mib, 1_536 * mib, 2_048 * mib],
+        loopDelayMs: [100, 250, 1_000],
+        intervalMs: gaugeMs,
+      },
+      (level, reading) => {
+        metrics.set("postern_overload_level", level);
+        log[level > 0 ? "warn" : "info"]({ level, ...reading }, level > 0 ? "shedding load" : "load is normal again");
+      },
+    );
+    closers.push(() => gauge.close());
+
+    const factory = createReception({
+      live: () => live,
+      spool: spools[0]!,
+      log: moduleLogger(log, "SMTP-IN"),
+      facts: facts.ofSession,
+      metrics,
+      processed: (id, timeoutMs) => verdictWithin(waiting, id, timeoutMs),
+    });
+    const flow = new LocalFlow(budget);
+    const shared = { tlsTicketKeys: plan.tlsTicketKeys, gauge, flow, log: moduleLogger(log, "SMTP-IN") };
+    const servers: SmtpServer[] = [];
+    const addresses: string[] = [];
+    for (const listener of config.listeners) {
+      const server = createSmtpServer(listenerOptions(listener, live, shared), factory);
+      const { address, port } = await server.listen();
+      servers.push(server);
+      addresses.push(`${address.includes(":") ? `[${address}]` : address}:${port}`);
+    }
+    for (const scheduler of schedulers) scheduler.start();
+    const sampler = setInterval(() => {
+      metrics.set(
+        "postern_sessions",
+        servers.reduce((sum, server) => sum + server.sessionCount, 0),
+      );
+    }, gaugeMs);
+    sampler.unref();
+
+    return {
+      addresses,
+      metrics,
+      reload(snapshot) {
+        const next = compileSnapshot(snapshot);
+        if (!next.ok) throw new Error(next.problems);
+        const fresh = makeLive(next.compiled);
+        const options = fresh.config.listeners.map((listener) => listenerOptions(listener, fresh, shared));
+        filters.reload(fresh);
+        live = fresh;
+        const old = deliverer;
+        deliverer = makeDeliverer();
+        old.close();
+        for (const [index, server] of servers.entries()) if (options[index]) server.reload(options[index]);
+        metrics.add("postern_policy_reloads_total");
+      },
+      async stop(ms) {
+        drainMs = ms;
+        clearInterval(sampler);
+        await Promise.all(servers.map((server) => server.close(ms)));
+        await closeAll();
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function openShard(dir: string, shard: number, live: Live, log: Logger): Promise<DiskSpool> {
+  const end = Date.now() + shardWaitMs;
+  for (;;) {
+    try {
+      return await openSpool({
+        dir,
+        shard,
+        budget: live.budget,
+        log: moduleLogger(log, "QUEUE"),
+        fileThreshold: live.config.queue.fileThreshold,
+      });
+    } catch (error) {
+      if (!String(error).includes("in use by another process") || Date.now() > end) throw error;
+      await sleep(50);
+    }
+  }
+}
+
+function verdictWithin(
+  waiting: Map<string, (verdict: Outcome) => void>,
+  id: string,
+  timeoutMs: number,
+): Promise<Outcome | undefined> {
+  return new Promise((resolve) => {
+    const finish = (verdict: Outcome | undefined): void => {
+      clearTimeout(timer);
+      waiting.delete(id);
+      resolve(verdict);
+    };
+    const timer = setTimeout(() => finish(undefined), timeoutMs);
+    waiting.set(id, finish);
+  });
+}
+
+function delivererOptions(live: Live): Omit<DelivererOptions, "resolver" | "store" | "budget"> {
+  const { config, directory } = live;
+  const { smartHost } = config.relay;
+  const hosts = smartHost === null ? [] : Array.isArray(smartHost) ? smartHost : [smartHost];
+  return {
+    hostName: config.server.name,
+    isLocal: (domain) => directory.isLocal(domain),
+    routes: config.domains.routes,
+    smartHosts: hosts.map((host) =>
+      typeof host === "string"
+        ? { host, port: 25, tls: config.relay.startTls, user: "", password: "", weight: 1 }
+        : host,
+    ),
+    tls: config.relay.startTls,
+    family: config.relay.ipv6 ? "prefer4" : "only4",
+    ...(config.relay.srsSecret === ""
+      ? {}
+      : { srs: new Srs({ domain: config.server.name, secrets: [config.relay.srsSecret] }) }),
+  };
+}
+
+interface ListenerShared {
+  tlsTicketKeys: string;
+  gauge: ProcessLoadGauge;
+  flow: LocalFlow;
+  log: Logger;
+}
+
+function listenerOptions(listener: ListenerConfig, live: Live, shared: ListenerShared): ListenerOptions {
+  const { host, port } = splitAddress(listener.address);
+  const { config, budget, directory } = live;
+  const limits = listener.limits;
+  const certificates = listener.tls && [listener.tls, ...listener.tls.sni];
+  return {
+    host: host ?? "::",
+    port,
+    reusePort: true,
+    profile: listener.protocol === "smtp" ? "mx" : listener.protocol,
+    ...(listener.tls && certificates
+      ? {
+          tls: {
+            mode: listener.tls.mode,
+            certificates: certificates.map((pair) => ({
+              cert: readFileSync(pair.cert, "utf8"),
+              key: readFileSync(pair.key, "utf8"),
+            })),
+            ...(listener.tls.clientCa ? { clientCa: readFileSync(listener.tls.clientCa, "utf8") } : {}),
+            ticketKeys: Buffer.from(shared.tlsTicketKeys, "base64"),
+          },
+        }
+      : {}),
+    ...(listener.proxy.length > 0 ? { proxy: { trusted: listener.proxy } } : {}),
+    ...(listener.xclient.length > 0 ? { xclientTrusted: listener.xclient } : {}),
+    bareNewline: config.smtp.bareNewline,
+    greetDelayMs: config.smtp.earlyTalkerWait,
+    maySendAs: (user, address) => directory.maySendAs(user, address),
+    access: { levels: [listener.access.map(accessRule)] },
+    flow: shared.flow,
+    load: shared.gauge,
+    budget: {
+      ...budget,
+      ...(limits?.connections === undefined ? {} : { connections: limits.connections }),
+      ...(limits?.connectionsPerPeer === undefined ? {} : { connectionsPerPeer: limits.connectionsPerPeer }),
+      ...(limits?.newConnectionsPerPeerPerMinute === undefined
+        ? {}
+        : { newConnectionsPerPeerPerMinute: limits.newConnectionsPerPeerPerMinute }),
+    },
+    log: shared.log,
+  };
+}
+
+function accessRule(rule: ListenerConfig["access"][number]): AccessRule {
+  const { connections, connectionsPerPeer, newConnectionsPerPeerPerMinute } = rule.limits ?? {};
+  return {
+    action: rule.action,
+    networks: rule.networks,
+    priority: rule.priority,
+    limits: {
+      ...(connections === undefined ? {} : { maxConnections: connections }),
+      ...(connectionsPerPeer === undefined ? {} : { maxPerPeer: connectionsPerPeer }),
+      ...(newConnectionsPerPeerPerMinute === undefined ? {} : { maxPerPeerInterval: newConnectionsPerPeerPerMinute }),
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * A worker process: composes the services from the snapshot that the supervisor hands over, reloads and drains on
+ * request. It ends at once when the supervisor is gone, so that no orphan holds the ports or the queue.
+ * Failure: what can't start is told to the supervisor, then exit code 1; an uncaught error ends the process, because
+ * the queue is durable and a fresh process is safer than a damaged one.
+ */
+import { createLogger, type Logger } from "../telemetry/log.ts";
+import type { FromWorker, ToWorker } from "./protocol.ts";
+import { type Services, startServices } from "./services.ts";
+import { compileSnapshot } from "./snapshot.ts";
+
+const drainMs = 25_000;
+const metricsEveryMs = 2_000;
+
+let services: Services | undefined;
+let log: Logger | undefined;
+
+function tell(message: FromWorker): void {
+  if (process.connected) process.send?.(message);
+}
+
+async function start(message: ToWorker & { type: "start" }): Promise<void> {
+  const compiled = compileSnapshot(message.snapshot);
+  const settings = compiled.ok ? compiled.compiled.loaded.config.log : { level: 15, pretty: undefined };
+  log = createLogger({ bits: settings.level, pretty: settings.pretty ?? process.stdout.isTTY === true });
+  services = await startServices({ ...message, log });
+  tell({ type: "ready", addresses: services.addresses });
+  setInterval(() => tell({ type: "metrics", values: services!.metrics.values }), metricsEveryMs).unref();
+}
+
+async function drain(): Promise<void> {
+  await services?.stop(drainMs);
+  tell({ type: "drained" });
+  process.exit(0);
+}
+
+function fail(error: unknown): never {
+  tell({ type: "failed", reason: error instanceof Error ? error.message : String(error) });
+  process.exit(1);
+}
+
+process.on("message", (message: ToWorker) => {
+  if (message.type === "start") start(message).catch(fail);
+  else if (message.type === "drain") drain().catch(fail);
+  else {
+    try {
+      services?.reload(message.snapshot);
+      tell({ type: "reloaded", ok: true, reason: "" });
+    } catch (error) {
+      tell({ type: "reloaded", ok: false, reason: (error as Error).message });
+    }
+  }
+});
+process.on("disconnect", () => process.exit(1));
+// The supervisor decides when a worker stops: a Ctrl-C reaches the whole process group.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+process.on("uncaughtException", (error) => {
+  log?.fatal({ err: error }, "uncaught error; this worker ends");
+  process.exit(1);
+});
