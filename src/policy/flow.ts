@@ -50,7 +50,7 @@ class Findings {
 
 // --- P043 ------------------------------------------------------------------------------------------------------------
 
-const origin = slotOf(hidden.actionOrigin);
+const hiddenSlots = new Set(Object.values(hidden).map(slotOf));
 
 /**
  * Backwards through a block. `later`: slots that are set afterwards on every way, before anything reads them, with the
@@ -66,7 +66,7 @@ function overwritten(
   for (let i = block.length - 1; i >= 0; i--) {
     const s = block[i]!;
     if (s.op === "set") {
-      if (s.slot < fixedSlots.length && s.slot !== origin) {
+      if (s.slot < fixedSlots.length && !hiddenSlots.has(s.slot)) {
         const line = overwrites.get(s.slot);
         const name = module.slots[s.slot]!.name;
         findings.note("P043", s.span, line !== undefined, `${name} is always overwritten later, in line ${line}`);

@@ -12,6 +12,7 @@ import { constantText } from "../../grammar/smtpfilters/text.ts";
 import type { Budget } from "../config/budget.ts";
 import type * as ir from "../language/ir.ts";
 import type { CheckedScript } from "./check.ts";
+import type { Code } from "./codes.ts";
 import {
   eventsOf,
   findAction,
@@ -22,11 +23,11 @@ import {
   suggest,
 } from "./names.ts";
 import { checkPattern, checkReplyText, constantFor } from "./operands.ts";
-import type { Reporter } from "./reporter.ts";
+import { Reporter } from "./reporter.ts";
 import { fixedSlots, hidden, overrideSlot, slotOf } from "./slots.ts";
 import type { SourceText } from "./source.ts";
 import type { EventName } from "./types.ts";
-import { eventContext, geoList, type MethodRow, type OnError, onErrorWords } from "./vocabulary.ts";
+import { eventContext, eventNames, geoList, type MethodRow, type OnError, onErrorWords } from "./vocabulary.ts";
 
 export interface Lowered {
   module: ir.Module;
@@ -66,8 +67,37 @@ export function lower(
   } catch (error) {
     if (!(error instanceof LoweringStopped)) throw error;
   }
+  checkUncalled(shared);
   const module: ir.Module = { language: "smtpfilters", file: source.file, slots, entries, routines: [] };
   return { module, locals, exports: shared.exports, countryLists: shared.countryLists };
+}
+
+/** Findings about constants: they hold wherever a method is called from. */
+const constantCodes: ReadonlySet<string> = new Set(["P030", "P031", "P032", "P033", "P034", "P035", "P037", "P038"]);
+
+/** Methods that nobody calls make no code, but their constants are looked at, in every event they might be meant for. */
+function checkUncalled(shared: Shared): void {
+  const { script, source, reporter } = shared;
+  for (const [key, method] of script.methods) {
+    if (script.reached.has(key)) continue;
+    const scratch = new Reporter(source, false);
+    const apart = {
+      ...shared,
+      reporter: scratch,
+      slots: [...shared.slots],
+      exports: new Map(),
+      countryLists: new Map(),
+    };
+    try {
+      for (const event of eventNames) new EventLowering(apart, event).run(method);
+    } catch (error) {
+      if (!(error instanceof LoweringStopped)) throw error;
+    }
+    for (const { code, span, message, hint, severity } of scratch.diagnostics()) {
+      const range = { start: span.start.offset, end: span.end.offset };
+      if (constantCodes.has(code)) reporter.report(code as Code, range, message, hint, severity);
+    }
+  }
 }
 
 /** Reported already: the program is larger than its budget. */

@@ -4,22 +4,13 @@
  * Invariants: line breaks are CRLF; a recipient's values can't bring in further lines. Failure: none.
  */
 import { printable } from "../message/outcome.ts";
+import type { ReportText } from "../queue/types.ts";
 import type { PolicySession } from "./types.ts";
 
 export interface ReportRecipient {
   address: string;
   /** Failure info, or "delivered"/"relayed". */
   detail: string;
-}
-
-/** As queue/types.ts ReportText. */
-export interface RenderedReport {
-  sender: string;
-  subject: string;
-  opening: string;
-  perRecipient: string[];
-  footer: string;
-  attach: "none" | "header" | "mail";
 }
 
 export type ReportKind = "permanent" | "temporary" | "success";
@@ -58,7 +49,7 @@ export function renderReport(
   kind: ReportKind,
   recipients: readonly ReportRecipient[],
   sender: string,
-): RenderedReport | undefined {
+): ReportText | undefined {
   const prefix = kind === "success" ? "dsn" : "ndr";
   if (prefix === "ndr" && session.read("sendNdr") === "no") return undefined;
   const words = defaults[kind];

@@ -1,0 +1,82 @@
+/**
+ * `postern check FILE...`: compiles policy files and prints what is wrong with them (DESIGN §6).
+ * Exit codes: 0 clean or warnings, 1 errors, 2 wrong usage or an unreadable file.
+ */
+import { readFileSync } from "node:fs";
+import { extname, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type Diagnostic, diagnosticJson, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
+import { compilePolicy } from "../policy/compile.ts";
+import { decodeScript } from "../policy/source.ts";
+import type { Command, CommandIo } from "./command.ts";
+import { reasonOf } from "./play/load.ts";
+
+interface CheckOptions {
+  strict: boolean;
+}
+
+type Checker = (source: string, file: string, options: CheckOptions) => Diagnostic[];
+
+/** What can be checked, by the ending of the file's name. */
+const checkers: Readonly<Record<string, Checker>> = {
+  ".script": (source, file, { strict }) => compilePolicy(source, { file, strict }).diagnostics,
+};
+
+const help = `Usage: postern check FILE... [--json] [--strict]
+
+Compiles policy files (${Object.keys(checkers).join(", ")}) and prints errors, warnings and notes.
+
+  --json     print one JSON document
+  --strict   also flag what the original language doesn't have
+
+Exit code: 0 clean or warnings only, 1 errors, 2 wrong usage.`;
+
+export const command: Command = {
+  name: "check",
+  summary: "compile policy files and show what is wrong",
+  help,
+  async run(argv, io) {
+    const options = { json: { type: "boolean" }, strict: { type: "boolean" } } as const;
+    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
+    try {
+      args = parseArgs({ args: argv, options, allowPositionals: true });
+    } catch (error) {
+      return usage(io, reasonOf(error));
+    }
+    if (args.positionals.length === 0) return usage(io, "no file given");
+    const found: Diagnostic[] = [];
+    for (const file of args.positionals) {
+      const checker = checkers[extname(file).toLowerCase()];
+      if (!checker) return usage(io, `${file}: can't check this kind of file (${Object.keys(checkers).join(", ")})`);
+      let source: string;
+      try {
+        source = decodeScript(readFileSync(resolve(io.cwd, file)));
+      } catch (error) {
+        return usage(io, `${file}: ${reasonOf(error)}`);
+      }
+      const diagnostics = checker(source, file, { strict: args.values.strict ?? false });
+      found.push(...diagnostics);
+      if (!args.values.json) for (const diagnostic of diagnostics) io.out(formatDiagnostic(diagnostic, source));
+    }
+    const ok = !hasErrors(found);
+    if (args.values.json) {
+      const document = { ok, files: args.positionals, diagnostics: found.map(diagnosticJson) };
+      io.out(`${JSON.stringify(document, null, 2)}\n`);
+    } else io.out(`${summary(args.positionals.length, found)}\n`);
+    return ok ? 0 : 1;
+  },
+};
+
+function usage(io: CommandIo, message: string): number {
+  io.err(`postern check: ${message}\n`);
+  return 2;
+}
+
+function summary(files: number, found: readonly Diagnostic[]): string {
+  const count = (severity: string, word: string): string => {
+    const n = found.filter((diagnostic) => diagnostic.severity === severity).length;
+    return `${n} ${word}${n === 1 ? "" : "s"}`;
+  };
+  const what = `${count("error", "error")}, ${count("warning", "warning")}, ${count("info", "note")}`;
+  return `${files} file${files === 1 ? "" : "s"}: ${what}`;
+}

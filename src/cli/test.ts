@@ -1,0 +1,115 @@
+/**
+ * `postern test PATH...`: runs policy tests (*.test.yaml beside a .script), with coverage of its rules.
+ * Closes with "N passed, N failed". Exit codes: 0 all passed, 1 a test failed or coverage is below --min, 2 wrong usage.
+ */
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import type { Command, CommandIo } from "./command.ts";
+import { type Coverage, coverageOf, coverageText, percentOf } from "./play/coverage.ts";
+import { loadPolicy, reasonOf } from "./play/load.ts";
+import { play } from "./play/play.ts";
+import { type PolicyTestFile, readTests, unmet } from "./play/policy-test.ts";
+import { RuleTrace } from "./play/trace.ts";
+
+const help = `Usage: postern test PATH... [--json] [--coverage] [--min N]
+
+Runs policy tests: files *.test.yaml, or all of them below a folder.
+
+  --coverage   show which rules were true and false at least once
+  --min N      fail when fewer than N percent of the branches were taken
+  --json       print one JSON document
+
+Exit code: 0 all passed, 1 a test failed or coverage is too low, 2 wrong usage.`;
+
+interface TestResult {
+  file: string;
+  name: string;
+  failures: string[];
+}
+
+export const command: Command = {
+  name: "test",
+  summary: "run policy tests",
+  help,
+  async run(argv, io) {
+    const options = { json: { type: "boolean" }, coverage: { type: "boolean" }, min: { type: "string" } } as const;
+    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
+    try {
+      args = parseArgs({ args: argv, options, allowPositionals: true });
+    } catch (error) {
+      return usage(io, reasonOf(error));
+    }
+    const { json = false, coverage: showCoverage = false, min } = args.values;
+    const least = min === undefined ? 0 : Number(min);
+    if (!(least >= 0 && least <= 100)) return usage(io, "--min takes a percentage");
+    if (args.positionals.length === 0) return usage(io, "no path given");
+    const results: TestResult[] = [];
+    const coverages: Coverage[] = [];
+    try {
+      const files = args.positionals.flatMap((path) => testFiles(resolve(io.cwd, path)));
+      if (files.length === 0) return usage(io, "no *.test.yaml there");
+      for (const file of files) await runFile(file, io, results, coverages);
+    } catch (error) {
+      return usage(io, reasonOf(error));
+    }
+    const failed = results.filter((result) => result.failures.length > 0).length;
+    const hit = coverages.reduce((sum, coverage) => sum + coverage.hit, 0);
+    const branches = coverages.reduce((sum, coverage) => sum + coverage.branches, 0);
+    const percent = percentOf(hit, branches);
+    if (json) {
+      const document = {
+        passed: results.length - failed,
+        failed,
+        tests: results,
+        coverage: { percent, files: coverages },
+      };
+      io.out(`${JSON.stringify(document, null, 2)}\n`);
+    } else {
+      for (const { file, name, failures } of results) {
+        io.out(`${failures.length === 0 ? "ok  " : "FAIL"} ${file}: ${name}\n`);
+        for (const failure of failures) io.out(`       ${failure}\n`);
+      }
+      if (showCoverage) for (const coverage of coverages) io.out(`\n${coverageText(coverage)}`);
+      if (percent < least) io.out(`\ncoverage ${percent} % is below ${least} %\n`);
+      io.out(`${results.length - failed} passed, ${failed} failed\n`);
+    }
+    return failed > 0 || percent < least ? 1 : 0;
+  },
+};
+
+function testFiles(path: string): string[] {
+  if (!statSync(path).isDirectory()) return [path];
+  return readdirSync(path, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".test.yaml"))
+    .sort()
+    .map((name) => join(path, name));
+}
+
+async function runFile(file: string, io: CommandIo, results: TestResult[], coverages: Coverage[]): Promise<void> {
+  const shown = relative(io.cwd, file);
+  let tests: PolicyTestFile;
+  try {
+    tests = readTests(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new Error(`${shown}: ${reasonOf(error)}`);
+  }
+  const script =
+    tests.script === undefined ? file.replace(/\.test\.yaml$/, ".script") : resolve(dirname(file), tests.script);
+  const loaded = loadPolicy(relative(io.cwd, script), io, false);
+  if (!loaded) {
+    results.push({ file: shown, name: "compiles", failures: [`${relative(io.cwd, script)} can't be used`] });
+    return;
+  }
+  const trace = new RuleTrace(loaded.source);
+  for (const { name, session, expect } of tests.tests) {
+    const played = await play(loaded.policy, session, undefined, trace);
+    results.push({ file: shown, name, failures: unmet(expect, played) });
+  }
+  coverages.push(coverageOf(relative(io.cwd, script), loaded.policy.module, loaded.source, trace.hits));
+}
+
+function usage(io: CommandIo, message: string): number {
+  io.err(`postern test: ${message}\n`);
+  return 2;
+}
