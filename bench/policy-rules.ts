@@ -35,7 +35,7 @@ function ruleTest(i: number): Test {
     case 3:
       return match(subjectHeader, "contains", `special offer ${i} only`);
     default:
-      return match(subjectHeader, "regex", `^(re: )?invoice[- ]${i}: .*(due|unpaid)`);
+      return match(subjectHeader, "regex", `^(re: )?invoice[- ]no${i}: .*(due|unpaid)`);
   }
 }
 
@@ -81,7 +81,7 @@ export function facts(count: number, which: "none" | "last"): Facts {
     kind === 3
       ? `Our Special Offer ${last} only today`
       : kind === 4
-        ? `Re: Invoice ${last}: overdue`
+        ? `Re: Invoice no${last}: payment due`
         : "Minutes of the meeting about the quarterly numbers and what to do next";
   return { slots: [`user${kind === 0 ? last : "x"}@${domain}`, domain, ip, "accept", ""], subject };
 }

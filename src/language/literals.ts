@@ -2,7 +2,7 @@
  * One scan for many literals: which of thousands of texts may occur in a subject.
  *
  * Each literal is filed under one of its grams (four code units, fewer for shorter literals), the one that fewest
- * others were filed under. A scan keeps the last four code units in one integer and asks a bit table at each place, so
+ * literals have. A scan keeps the last four code units in one integer and asks a bit table at each place, so
  * its cost is a few nanoseconds a code unit however many literals there are; the bit table is sized for few false hits.
  * Grams keep the low eight bits of each code unit, which only adds false hits.
  * Invariants: never misses a literal; may name one that is not there (the caller runs the whole test anyway). Text and
@@ -44,8 +44,10 @@ export class LiteralScan {
       else byLength.set(length, [i]);
     }
     for (const [length, members] of [...byLength].sort(([a], [b]) => b - a)) {
+      const commonness = new Commonness();
+      for (const i of members) eachGram(literals[i]!, length, (gram) => commonness.add(gram));
       const buckets = new Map<number, Bucket>();
-      for (const i of members) file(buckets, literals[i]!, length, owners[i]!);
+      for (const i of members) file(buckets, literals[i]!, length, owners[i]!, commonness);
       // Sixteen bits a gram: about one false hit in sixteen places.
       const power = Math.min(24, Math.max(10, Math.ceil(Math.log2(buckets.size * 16))));
       const bits = new Uint32Array(1 << (power - 5));
@@ -87,23 +89,40 @@ function report(bucket: Bucket, scan: number, text: string, gramEnd: number, hit
   }
 }
 
-/** Files a literal under its gram with the smallest bucket. */
-function file(buckets: Map<number, Bucket>, literal: string, length: number, owner: number): void {
-  const mask = masks[length]!;
-  let window = 0;
-  let best = 0;
-  let bestEnd = 0;
-  let bestSize = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < literal.length && bestSize > 0; i++) {
-    window = ((window << 8) | (literal.charCodeAt(i) & 0xff)) & mask;
-    if (i + 1 < length) continue;
-    const size = buckets.get(window)?.filed.length ?? 0;
-    if (size < bestSize) [best, bestEnd, bestSize] = [window, i + 1, size];
-  }
-  const filed = { literal, gramEnd: bestEnd, owner };
+/** Files a literal under its rarest gram. */
+function file(buckets: Map<number, Bucket>, literal: string, length: number, owner: number, common: Commonness): void {
+  let [best, gramEnd, rarest] = [0, 0, Number.POSITIVE_INFINITY];
+  eachGram(literal, length, (gram, end) => {
+    const count = common.of(gram);
+    if (count < rarest) [best, gramEnd, rarest] = [gram, end, count];
+  });
+  const filed = { literal, gramEnd, owner };
   const bucket = buckets.get(best);
   if (bucket) bucket.filed.push(filed);
   else buckets.set(best, { filed: [filed], scan: 0, asked: 0 });
+}
+
+/** Visits the grams of a literal with the offset behind each. */
+function eachGram(literal: string, length: number, visit: (gram: number, end: number) => void): void {
+  const mask = masks[length]!;
+  let window = 0;
+  for (let i = 0; i < literal.length; i++) {
+    window = ((window << 8) | (literal.charCodeAt(i) & 0xff)) & mask;
+    if (i + 1 >= length) visit(window, i + 1);
+  }
+}
+
+/** About how many literals have a gram; grams that share a counter only look more common than they are. */
+class Commonness {
+  private readonly counters = new Uint32Array(1 << 16);
+
+  add(gram: number): void {
+    this.counters[spread(gram) >>> 16]!++;
+  }
+
+  of(gram: number): number {
+    return this.counters[spread(gram) >>> 16]!;
+  }
 }
 
 /** Spreads a gram over 32 bits (multiplicative hashing). */
