@@ -15,6 +15,7 @@ const cr = 0x0d;
 const space = 0x20;
 const dot = 0x2e;
 const crlf = Buffer.from("\r\n");
+const colon = 0x3a;
 const receivedField = Buffer.from("received:");
 
 export type Violation =
@@ -57,6 +58,8 @@ export class ContentScanner {
   private received = 0;
   /** How much of "received:" the current header line matched; -1 when it can't match any more. */
   private match = -1;
+  /** False while the header line at hand has shown no colon and continues no other line. */
+  private isField = true;
   private readonly kind: ContentKind;
   private readonly limits: ContentLimits;
   private readonly emit: (piece: Buffer) => void;
@@ -108,6 +111,7 @@ export class ContentScanner {
           if (this.match >= 0) i = this.matchReceived(chunk, i, to);
           i = this.plainOctets(chunk, view, i, to);
           this.line += i - start;
+          if (!this.isField) this.isField = chunk.subarray(start, i).includes(colon);
           if (this.line > this.limits.budget.textLineRead) this.violate("lineTooLong");
           if (i >= to) break;
           const octet = chunk[i++]!;
@@ -188,7 +192,11 @@ export class ContentScanner {
     this.state = atLineStart;
     if (!this.inHeader) return;
     if (this.size + pending > this.limits.budget.headerSection) this.violate("headerSection");
-    if (this.line === 0) this.inHeader = false; // the empty line
+    // The empty line ends the header; so does one that is no field, as mail without a header has.
+    if (this.line === 0 || !this.isField) {
+      this.inHeader = false;
+      this.isField = true;
+    }
     this.match = -1;
   }
 
@@ -196,6 +204,7 @@ export class ContentScanner {
   private headerLine(octet: number): void {
     if (octet === space || octet === tab || octet === cr) return;
     this.match = 0;
+    this.isField = false;
     if (++this.fields > this.limits.budget.headerFields) this.violate("headerFields");
   }
 

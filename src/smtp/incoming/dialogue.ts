@@ -355,8 +355,11 @@ export class Dialogue {
   }
 
   chunkRefused(outcome: Outcome, last: boolean): void {
-    if (last || this.state.transaction === "none") this.resetTransaction();
-    else this.state.transaction = "failed";
+    // A chunk that came before any recipient spoils nothing.
+    if (this.state.transaction !== "none" && this.state.transaction !== "mail") {
+      if (last) this.resetTransaction();
+      else this.state.transaction = "failed";
+    }
     this.session.fail(outcome);
   }
 

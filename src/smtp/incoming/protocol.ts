@@ -123,7 +123,7 @@ function admitAuth(state: ProtocolState, mechanism: string, terms: Terms): Outco
   if (state.authUser !== "") return badSequence("Already authenticated"); // RFC 4954 §4
   if (state.transaction !== "none") return badSequence("Not during a mail transaction");
   if (terms.mechanisms.includes(mechanism)) return undefined;
-  if (!state.secure && settings.authSecure.includes(mechanism)) {
+  if (!state.secure && terms.tlsAvailable && settings.authSecure.includes(mechanism)) {
     return refusal(538, "5.7.11", "Encryption required for this authentication mechanism"); // RFC 4954 §6
   }
   if (terms.mechanisms.length === 0) return notOffered("AUTH");

@@ -71,7 +71,7 @@ class IncomingServer implements SmtpServer {
       this.server.close(() => {
         clearTimeout(cut);
         this.listener.stopSweep();
-        resolve();
+        setImmediate(resolve); // the last sockets tell their sessions of their close within this turn
       });
       for (const session of this.listener.sessions) session.drain();
     });
