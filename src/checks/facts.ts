@@ -161,7 +161,10 @@ export class SenderFacts {
     const known = name === "checkGreylist" ? undefined : this.#answers.get(key);
     const started = performance.now();
     const asked = known ?? this.#withDeadline(Promise.resolve().then(() => method.run(this, read)));
-    if (known === undefined) this.#answers.set(key, asked);
+    if (known === undefined) {
+      if (this.#answers.size >= maxAnswers) this.#answers.clear();
+      this.#answers.set(key, asked);
+    }
     const source = known === undefined ? method.source : "session";
     try {
       const outputs = await asked;
@@ -177,7 +180,10 @@ export class SenderFacts {
 
   /** SPF, DKIM, ARC and DMARC of the message at hand; worked out once. Rejects when there is no message. */
   authentication(read: Read): Promise<Authentication> {
-    this.#authentication ??= this.#authenticate(read);
+    this.#authentication ??= this.#authenticate(read).catch((error: unknown) => {
+      this.#authentication = undefined; // the next call reads the message again
+      throw error;
+    });
     return this.#authentication;
   }
 
@@ -219,7 +225,8 @@ export class SenderFacts {
   }
 }
 
-/** A session of many messages keeps this many SPF results and trace records. */
+/** A session of many messages keeps this many answers, SPF results and trace records. */
+const maxAnswers = 1_000;
 const maxSpf = 100;
 const maxTrace = 1_000;
 

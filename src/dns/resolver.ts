@@ -174,7 +174,8 @@ class StubResolver implements Resolver {
       const failing = this.#servers.filter((server) => server.penaltyUntil > now);
       for (const server of [...healthy, ...failing]) {
         const left = deadline - this.#now();
-        if (left <= 0 || this.#closed.signal.aborted) throw failure;
+        if (this.#closed.signal.aborted) throw new DnsError("network", "resolver closed");
+        if (left <= 0) throw failure;
         try {
           const response = await this.#askOne(server, name, type, Math.min(this.#timeoutMs, left));
           server.penaltyUntil = 0;
