@@ -74,8 +74,10 @@ export class PlayFacts implements FactSource {
     return attached.map((part) => (variable === "attachmentNames" ? part.filename : part.mediaType));
   }
 
-  /** Counts within this one session. */
+  /** Counts within this one session; the fact {"rate": {"over": "yes"}} settles it for every key. */
   rate(key: string, limit: string): boolean {
+    const settled = this.answerFor("rate", () => "");
+    if (typeof settled === "object" && settled.over !== undefined) return settled.over === "yes";
     const id = `${limit} ${key}`;
     const hits = (this.hits.get(id) ?? 0) + 1;
     this.hits.set(id, hits);

@@ -64,7 +64,7 @@ const schema = z.strictObject({
 });
 
 export function readTests(source: string): PolicyTestFile {
-  const result = schema.safeParse(parse(source));
+  const result = schema.safeParse(parse(source, { merge: true }));
   if (!result.success) {
     const [issue] = result.error.issues;
     throw new SessionError(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "not a test file"}`);
@@ -101,7 +101,7 @@ export function unmet(expect: Expectation, played: Played): string[] {
   check("MAIL FROM", expect.mail, find("MAIL FROM")[0]);
   const recipients = find("RCPT TO");
   const { rcpt } = expect;
-  if (Array.isArray(rcpt)) rcpt.forEach((wanted, i) => check(`RCPT TO ${i + 1}`, wanted, recipients[i]));
+  if (Array.isArray(rcpt)) for (const [i, wanted] of rcpt.entries()) check(`RCPT TO ${i + 1}`, wanted, recipients[i]);
   else if (rcpt !== undefined && recipients.length === 0) check("RCPT TO", rcpt, undefined);
   else for (const got of recipients) check(got.command, rcpt, got);
   check("end of data", expect.data, find(".")[0]);
