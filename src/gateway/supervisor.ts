@@ -9,13 +9,14 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { accessSync, constants, mkdirSync, readdirSync } from "node:fs";
+import { getCompileCacheDir } from "node:module";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { serveControl } from "./control.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
-import { compileSnapshot, type Snapshot, takeSnapshot } from "./snapshot.ts";
+import { type Snapshot, takeSnapshot } from "./snapshot.ts";
 
 const firstRestartPauseMs = 50;
 const lastRestartPauseMs = 5_000;
@@ -50,10 +51,8 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   const taken = takeSnapshot(configFile);
   if (!taken.ok) throw new StartError(taken.problems.trimEnd());
   if (taken.warnings) process.stderr.write(taken.warnings);
-  let snapshot = taken.snapshot;
-  const compiled = compileSnapshot(snapshot);
-  if (!compiled.ok) throw new StartError(compiled.problems.trimEnd());
-  const { loaded } = compiled.compiled;
+  let { snapshot } = taken;
+  const { loaded } = taken.compiled;
   prepareDataFolder(loaded.config.data);
   const tlsTicketKeys = randomBytes(48).toString("base64");
   const workers = planWorkers(loaded);
@@ -83,7 +82,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
     const child = fork(join(import.meta.dirname, "worker.ts"), [], {
       execArgv: ["--max-semi-space-size=32"],
       serialization: "advanced",
-      env: { ...process.env, NODE_NO_WARNINGS: "1" },
+      env: { ...process.env, NODE_NO_WARNINGS: "1", NODE_COMPILE_CACHE: getCompileCacheDir() ?? "" },
     });
     worker.process = child;
     worker.startedAt = Date.now();
