@@ -113,52 +113,58 @@ export class BodyHash {
 
   /**
    * §3.4.4: blanks at line ends go, other runs become one space; empty lines at the end go. Each octet gives at most
-   * one octet; lines carried over from earlier chunks are hashed before the first octet of this one.
+   * one octet, and what was held back before is hashed apart, so the output fits. Text goes the short way: octets
+   * above the blank, and single blanks between them.
    */
   #updateRelaxed(chunk: Buffer): void {
     const out = Buffer.allocUnsafe(chunk.length + 2);
+    const length = chunk.length;
     let to = 0;
-    let lines = this.#pendingLines;
-    let blank = this.#pendingBlank;
-    let cr = this.#pendingCr;
-    const put = (octet: number) => {
-      if (lines > 0) {
-        if (to === 0) {
-          this.#pendingLines = lines;
-          this.#emitLines();
-          lines = 0;
-        }
-        for (; lines > 0; lines--) {
-          out[to++] = 13;
-          out[to++] = 10;
-        }
-      }
-      if (blank) out[to++] = 32;
-      blank = false;
-      out[to++] = octet;
-    };
-    for (let at = 0; at < chunk.length; at++) {
+    let held = this.#pendingLines > 0 || this.#pendingBlank || this.#pendingCr;
+    for (let at = 0; at < length; at++) {
       const octet = chunk[at]!;
-      if (cr) {
-        cr = false;
-        if (octet === 10) {
-          blank = false;
-          lines += 1;
-          continue;
-        }
-        put(13);
+      if (!held && (octet > 32 || (octet === 32 && at + 1 < length && chunk[at + 1]! > 32))) {
+        out[to++] = octet;
+        continue;
       }
-      if (octet === 32 || octet === 9) blank = true;
-      else if (octet === 13) cr = true;
-      else if (lines > 0 || blank) put(octet);
-      else out[to++] = octet;
+      to = this.#relaxedOctet(octet, out, to);
+      held = this.#pendingLines > 0 || this.#pendingBlank || this.#pendingCr;
     }
-    this.#pendingLines = lines;
-    this.#pendingBlank = blank;
-    this.#pendingCr = cr;
     if (to === 0) return;
     this.#content = true;
     this.#emit(out.subarray(0, to));
+  }
+
+  /** One octet at a line end, in a run of blanks, or after something that was held back. */
+  #relaxedOctet(octet: number, out: Buffer, start: number): number {
+    let to = start;
+    if (this.#pendingCr) {
+      this.#pendingCr = false;
+      if (octet === 10) {
+        this.#pendingBlank = false;
+        this.#pendingLines += 1;
+        return to;
+      }
+      to = this.#contentOctet(13, out, to);
+    }
+    if (octet === 32 || octet === 9) this.#pendingBlank = true;
+    else if (octet === 13) this.#pendingCr = true;
+    else to = this.#contentOctet(octet, out, to);
+    return to;
+  }
+
+  #contentOctet(octet: number, out: Buffer, start: number): number {
+    let to = start;
+    // Before the first octet of a chunk the lines of earlier chunks may be many: they don't go through `out`.
+    if (to === 0) this.#emitLines();
+    for (; this.#pendingLines > 0; this.#pendingLines--) {
+      out[to++] = 13;
+      out[to++] = 10;
+    }
+    if (this.#pendingBlank) out[to++] = 32;
+    this.#pendingBlank = false;
+    out[to++] = octet;
+    return to;
   }
 }
 
