@@ -55,6 +55,11 @@ export const budgetDefaults = {
   headerEdits: 200,
   addedRecipients: 100,
   variableBytes: 64 * 1024,
+  // named lists
+  listEntries: 2_000_000,
+  listFileBytes: 256 * 1024 * 1024,
+  listLineBytes: 4_096,
+  listPatterns: 10_000,
   // Sieve
   sieveInstructions: 1_000_000,
   sieveActions: 32,
@@ -106,6 +111,10 @@ export const budgetDefaults = {
   addressesPerHost: 10,
   recipientsPerTransaction: 100,
   userMapLines: 100_000,
+  stsPolicyBytes: 64 * 1024,
+  stsFetchMs: 30_000,
+  stsPolicies: 10_000,
+  tlsReportRows: 10_000,
   bounceText: 64 * 1024,
   bounceRecipients: 1_000,
 } as const;

@@ -42,7 +42,7 @@ class Reader {
     if (branches.length === 1) return branches[0]!;
     const union: string[] = [];
     for (const sets of branches) {
-      const best = longest(sets);
+      const best = mostSelective(sets);
       if (!best) return [];
       union.push(...best);
     }
@@ -158,7 +158,7 @@ class Reader {
 }
 
 /** The set whose shortest literal is longest. */
-function longest(sets: readonly LiteralSet[]): LiteralSet | undefined {
+export function mostSelective(sets: readonly LiteralSet[]): LiteralSet | undefined {
   let best: LiteralSet | undefined;
   for (const set of sets) if (!best || shortest(set) > shortest(best)) best = set;
   return best;
