@@ -241,7 +241,7 @@ export class MessageIndex {
     return counts;
   }
 
-  /** Ids of the messages that match, oldest first, at most `limit` after skipping `offset`. */
+  /** Ids of the messages that match, mostly oldest first (moved ones later), at most `limit` after skipping `offset`. */
   async match(filter: QueueFilter, now: number, limit: number): Promise<number[]> {
     const wanted = this.#predicate(filter, now);
     const found: number[] = [];

@@ -63,8 +63,6 @@ export interface Scheduler {
   wake(): void;
   /** Makes these messages due now, whether their destinations are down or not. Answers how many there were. */
   retryNow(ids: string[]): Promise<number>;
-  /** Fails the open recipients of a message with a report to its sender; false when it is gone or in hand. */
-  bounce(id: string, why: Outcome): Promise<boolean>;
   destinations(): DestinationStatus[];
   /** Nothing more is sent to a suspended destination until `resume`. */
   suspend(destination: string): void;
@@ -202,13 +200,6 @@ class QueueScheduler implements Scheduler {
     }
     this.wake();
     return count;
-  }
-
-  async bounce(id: string, why: Outcome): Promise<boolean> {
-    const message = await this.#spool.take(id);
-    if (message === undefined) return false;
-    await this.#settlement.reject(message, why);
-    return true;
   }
 
   destinations(): DestinationStatus[] {
@@ -388,6 +379,7 @@ class QueueScheduler implements Scheduler {
         await this.#spool.remove(message.id);
         return false;
       case "hold":
+        markProcessed(message); // released, it goes on to delivery
         message.held = verdict.reason;
         message.state = "held";
         await this.#spool.update(message);
@@ -405,6 +397,7 @@ class QueueScheduler implements Scheduler {
         }
         message.nextAttempt = this.#now() + retryDelay(this.#options.retry, message.attempts);
         await this.#spool.update(message);
+        this.#wakeBy(message.nextAttempt);
         return false;
     }
   }

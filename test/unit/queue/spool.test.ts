@@ -220,7 +220,7 @@ test("damage within the log stops the start with a word on repair, and repair ke
   assert.equal(report.kept, 4);
   assert.equal(report.ranges.length, 1);
   const again = await open(dir);
-  assert.deepEqual(await again.match({}), [ids[0], ids[2], ids[3], ids[4]]);
+  assert.deepEqual((await again.match({})).sort(), [ids[0], ids[2], ids[3], ids[4]]);
   assert.match(await textOf(again, ids[4]!), /message 4/);
   await again.close();
 });
