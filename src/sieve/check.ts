@@ -31,6 +31,8 @@ export class Checker {
   /** Enclosing commands, outermost first. */
   readonly enclosing: Call[] = [];
   #commands = new Map<string, CommandSpec | TestSpec>();
+  /** The test side of names that are commands too. */
+  #testSides = new Map<string, TestSpec>();
   #tags = new Map<string, TagSpec[]>();
   readonly #reported = new Set<string>();
   #errors = 0;
@@ -59,6 +61,10 @@ export class Checker {
     if (this.scope.enabled.has(capability)) return true;
     this.scope.enabled.add(capability);
     for (const spec of [...(extension.commands ?? []), ...(extension.tests ?? [])]) this.#commands.set(spec.name, spec);
+    for (const hybrid of extension.hybrids ?? []) {
+      this.#commands.set(hybrid.name, { ...hybrid, kind: "command", lower: hybrid.lowerCommand });
+      this.#testSides.set(hybrid.name, { ...hybrid, kind: "test", lower: hybrid.lowerTest });
+    }
     for (const { on, tag } of extension.tags ?? []) {
       for (const name of on) this.#tags.set(name, [...(this.#tags.get(name) ?? []), tag]);
     }
@@ -154,7 +160,7 @@ export class Checker {
   /** Finds what a name stands for. */
   #call(node: CommandNode): Call | undefined {
     const name = node.name.toLowerCase();
-    const spec = this.#commands.get(name);
+    const spec = (node.kind === "test" && this.#testSides.get(name)) || this.#commands.get(name);
     if (spec === undefined) {
       this.#unknown(node, name);
       return undefined;

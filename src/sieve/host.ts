@@ -210,6 +210,11 @@ export class SieveHost implements Host {
     return !next.done;
   }
 
+  /** After a run that ended inside a loop. */
+  leaveLoops(): void {
+    this.#loops.length = 0;
+  }
+
   eachEnd(): void {
     this.#loops.pop();
   }

@@ -82,6 +82,12 @@ export interface TestSpec extends Construct {
   lower(call: Call, to: Lowering): Test;
 }
 
+/** A name that is both a command and a test. */
+export interface HybridSpec extends Construct {
+  lowerCommand(call: Call, to: Lowering): Statement[];
+  lowerTest(call: Call, to: Lowering): Test;
+}
+
 /** Arguments of an effect or source by name; see Lowering.named. */
 export type Arguments = Readonly<Record<string, readonly string[]>>;
 
@@ -108,6 +114,7 @@ export interface Extension {
   preloaded?: boolean;
   commands?: readonly CommandSpec[];
   tests?: readonly TestSpec[];
+  hybrids?: readonly HybridSpec[];
   /** Tags for constructs of others: names, or "@match", "@address" for all that take such tags. */
   tags?: ReadonlyArray<{ on: readonly string[]; tag: TagSpec }>;
   comparators?: Readonly<Record<string, Fold>>;

@@ -105,6 +105,8 @@ export class Result {
   readonly actions: PlacedAction[] = [];
   /** RFC 5228 §2.10.2: no action cancelled the implicit keep. */
   implicitKeep = true;
+  /** The implicit keep was carried out already. */
+  kept = false;
   readonly #limits: () => ResultLimits;
 
   constructor(limits: () => ResultLimits) {
