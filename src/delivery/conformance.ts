@@ -9,6 +9,7 @@ import { budgetDefaults } from "../config/budget.ts";
 import type { Suite, SuiteResult } from "../telemetry/suite.ts";
 import { parseBounce } from "./bounce/parse.ts";
 import { classifyReply } from "./classify.ts";
+import { parseStsPolicy, parseStsRecord, parseTlsRptRecord } from "./tls/records.ts";
 
 interface ExpectedRecipient {
   reason: string;
@@ -75,4 +76,39 @@ const replies: Suite = {
   },
 };
 
-export const suites: Suite[] = [bounce, replies];
+interface TextCase {
+  input: string;
+  valid: boolean;
+}
+
+const mtaSts: Suite = {
+  name: "mta-sts",
+  async run(dir) {
+    const parsers: Record<string, (text: string) => object | undefined> = {
+      "mtasts-records": parseStsRecord,
+      "mtasts-policies": parseStsPolicy,
+      "tlsrpt-records": parseTlsRptRecord,
+    };
+    const groups = await readCases<Record<string, TextCase[]>>(dir);
+    const result: SuiteResult = { name: "mta-sts", passed: 0, failed: [], skipped: 0 };
+    for (const [group, cases] of Object.entries(groups)) {
+      const parser = parsers[group];
+      if (!Array.isArray(cases)) continue;
+      if (!parser) {
+        result.skipped += cases.length;
+        continue;
+      }
+      for (const { input, valid } of cases) {
+        if ((parser(input) !== undefined) === valid) result.passed++;
+        else
+          result.failed.push({
+            name: `${group}: ${JSON.stringify(input)}`,
+            reason: `should be ${valid ? "valid" : "refused"}`,
+          });
+      }
+    }
+    return result;
+  },
+};
+
+export const suites: Suite[] = [bounce, replies, mtaSts];

@@ -61,7 +61,7 @@ export interface DelivererOptions {
 
 export interface PostalDeliverer extends Deliverer {
   /** The name of the queue a recipient waits in: its next hop, the same for all domains of one MX set. */
-  destinationOf(message: QueuedMessage, recipient: QueuedRecipient): Promise<string>;
+  destinationOf(message: QueuedMessage, recipient: QueuedRecipient): string | Promise<string>;
   readonly counters: RelayCounters;
   /** Closes idle connections; those in use finish. */
   close(): void;
@@ -101,7 +101,7 @@ class Delivery implements PostalDeliverer {
         ownAddresses: new Set(options.ownAddresses ?? []),
         allowSpecialAddresses: options.allowSpecialAddresses ?? false,
       },
-      tls: new TlsPolicies(options.tlsSettings ?? {}),
+      tls: new TlsPolicies(options.tlsSettings ?? {}, options.resolver, options.budget),
       ehloName: options.hostName,
       timeouts: options.timeouts ?? {},
       budget: options.budget,
@@ -127,15 +127,19 @@ class Delivery implements PostalDeliverer {
     return (await Promise.all(work)).flat();
   }
 
-  async destinationOf(message: QueuedMessage, recipient: QueuedRecipient): Promise<string> {
+  destinationOf(message: QueuedMessage, recipient: QueuedRecipient): string | Promise<string> {
     if (this.#router.isLocal(recipient)) return "store";
-    const [hop] = await this.#router.routeAll(message, [recipient]);
-    if (hop!.kind === "error") return "error";
-    return this.#relay.siteOf(hop!);
+    const hop = this.#router.routeNow(recipient);
+    if (hop) return this.#siteOf(hop);
+    return this.#router.routeAll(message, [recipient]).then(([asked]) => this.#siteOf(asked!));
   }
 
   close(): void {
     this.#pool.close();
+  }
+
+  #siteOf(hop: NextHop): string | Promise<string> {
+    return hop.kind === "error" ? "error" : this.#relay.siteOf(hop);
   }
 
   async #toStore(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {

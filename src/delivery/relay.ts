@@ -14,7 +14,7 @@ import type { MailParameters } from "../smtp/outgoing/parameters.ts";
 import type { ConnectionPool, PooledResult } from "../smtp/outgoing/pool.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { type MxSettings, resolveHop } from "./mx.ts";
-import { hopKey } from "./next-hop.ts";
+import { bracketed, hopKey } from "./next-hop.ts";
 import type { Protection } from "./tls/demand.ts";
 import type { TlsPolicies } from "./tls/policies.ts";
 import type { Candidate, NextHop } from "./types.ts";
@@ -72,11 +72,14 @@ export class Relay {
   }
 
   /** The queue name of a hop: its MX set, so that all domains of one provider share limits and back-off. */
-  async siteOf(hop: NextHop): Promise<string> {
-    const resolved = await resolveHop(hop, this.#settings.mx);
-    if ("outcome" in resolved) return `${hop.kind}:${hop.host || hop.domain}:${hop.port}`;
-    const hosts = resolved.candidates.map((candidate) => candidate.host).sort();
-    return `${hop.kind}:${hosts.join(",")}:${hop.port}`;
+  siteOf(hop: NextHop): string | Promise<string> {
+    const named = `${hop.kind}:${hop.host || hop.domain}:${hop.port}`;
+    if (bracketed(hop.host) !== undefined) return named;
+    return resolveHop(hop, this.#settings.mx).then((resolved) => {
+      if ("outcome" in resolved) return named;
+      const hosts = resolved.candidates.map((candidate) => candidate.host).sort();
+      return `${hop.kind}:${hosts.join(",")}:${hop.port}`;
+    });
   }
 
   async #batch(
@@ -133,7 +136,7 @@ export class Relay {
     const options = this.#connectOptions(hop, candidate, protection);
     try {
       const result = await pool.deliver(key, options, transaction);
-      tls.note(hop, candidate, protection, undefined);
+      if (result.tlsInfo !== "") tls.note(hop, candidate, protection.policyType, undefined);
       return result;
     } catch (error) {
       if (!(error instanceof SmtpError)) throw error;
@@ -141,7 +144,7 @@ export class Relay {
         this.counters.connectionsFailed++;
         return error;
       }
-      tls.note(hop, candidate, protection, error.tlsResult);
+      tls.note(hop, candidate, protection.policyType, error.tlsResult ?? "validation-failure");
       if (!protection.clearTextFallback) return error;
     }
     // RFC 7435 §3: opportunistic security prefers clear text to no delivery.

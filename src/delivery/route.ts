@@ -41,8 +41,12 @@ export interface RouteSettings {
 
 const nothing: RouteOverride = { host: "", port: 25 };
 
+type Decisions = Map<string, Promise<RelayDecision | undefined>>;
+
 export class Router {
   readonly #settings: RouteSettings;
+  /** onRelay's answers for the attempt under way: the queue asks for the destination, then delivers. */
+  readonly #asked = new WeakMap<QueuedMessage, { attempts: number; decisions: Decisions }>();
 
   constructor(settings: RouteSettings) {
     this.#settings = settings;
@@ -52,9 +56,15 @@ export class Router {
     return recipient.route === undefined && this.#settings.isLocal(domainOf(recipient.address));
   }
 
+  /** The next hop of a recipient that is not local, when it can be told without asking policy. */
+  routeNow(recipient: QueuedRecipient): NextHop | undefined {
+    if (this.#settings.relayPolicy) return undefined;
+    return this.#choose(recipient.address, domainOf(recipient.address), undefined, recipient.route);
+  }
+
   /** The next hops for recipients that are not local, in order, asking onRelay once per domain and preset. */
   async routeAll(message: QueuedMessage, recipients: readonly QueuedRecipient[]): Promise<NextHop[]> {
-    const decisions = new Map<string, Promise<RelayDecision | undefined>>();
+    const decisions = this.#decisions(message);
     return Promise.all(
       recipients.map(async (recipient) => {
         const domain = domainOf(recipient.address);
@@ -67,6 +77,14 @@ export class Router {
         return this.#choose(recipient.address, domain, await decision, recipient.route);
       }),
     );
+  }
+
+  #decisions(message: QueuedMessage): Decisions {
+    const known = this.#asked.get(message);
+    if (known?.attempts === message.attempts) return known.decisions;
+    const decisions: Decisions = new Map();
+    this.#asked.set(message, { attempts: message.attempts, decisions });
+    return decisions;
   }
 
   async #ask(message: QueuedMessage, domain: string, preset: RouteOverride): Promise<RelayDecision | undefined> {

@@ -6,13 +6,14 @@
 import type { SecureVersion, TLSSocket } from "node:tls";
 import type { TlsDemand } from "../../smtp/outgoing/client.ts";
 import type { NextHop } from "../types.ts";
+import type { PolicyType } from "./report.ts";
 
 export interface Protection {
   demand: TlsDemand;
   /** Clear text is allowed when the handshake fails. */
   clearTextFallback: boolean;
   /** RFC 8460 policy type for reports. */
-  policyType: "no-policy-found" | "tlsa" | "sts";
+  policyType: PolicyType;
 }
 
 const versionTokens: ReadonlyArray<readonly [string, SecureVersion]> = [
@@ -46,13 +47,12 @@ function tlsResultOf(code: string): string {
 /** Protection for the policies that need no look-up. */
 export function plainProtection(hop: NextHop, ca: readonly string[] | undefined): Protection {
   const { tls } = hop;
-  const strict = tls === "required" || tls === "dane" || tls === "mta-sts";
   const demand: TlsDemand = {
     mode: tls === "none" ? "none" : tls === "opportunistic" ? "offered" : "required",
     implicit: hop.implicitTls,
     ...versionRange(hop.tlsVersions),
     ...(ca ? { ca } : {}),
-    ...(strict ? { verify: verifyPkix } : {}),
+    ...(tls === "required" ? { verify: verifyPkix } : {}),
   };
   return { demand, clearTextFallback: tls === "opportunistic" && !hop.implicitTls, policyType: "no-policy-found" };
 }

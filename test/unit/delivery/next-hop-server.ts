@@ -5,11 +5,14 @@
 
 import type { AddressInfo } from "node:net";
 import { createServer, type Server, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 
 export interface Received {
   commands: string[];
   /** Content of each message, dot-unstuffed. */
   messages: string[];
+  /** Of each handshake. */
+  tlsVersions: string[];
 }
 
 export interface Script {
@@ -21,6 +24,8 @@ export interface Script {
   /** Answer to the end of data. */
   endOfData?(content: string, session: number): string | undefined;
   lmtp?: boolean;
+  /** Offers STARTTLS with this certificate. */
+  tls?: { cert: string; key: string };
 }
 
 export interface NextHopServer extends Received {
@@ -30,7 +35,14 @@ export interface NextHopServer extends Received {
 }
 
 export async function startNextHop(script: Script = {}): Promise<NextHopServer> {
-  const state: NextHopServer = { commands: [], messages: [], port: 0, sessions: 0, close: async () => {} };
+  const state: NextHopServer = {
+    commands: [],
+    messages: [],
+    tlsVersions: [],
+    port: 0,
+    sessions: 0,
+    close: async () => {},
+  };
   const sockets = new Set<Socket>();
   const server: Server = createServer((socket) => {
     sockets.add(socket);
@@ -47,7 +59,7 @@ export async function startNextHop(script: Script = {}): Promise<NextHopServer> 
   return state;
 }
 
-function serve(socket: Socket, session: number, script: Script, state: NextHopServer): void {
+function serve(socket: Socket, session: number, script: Script, state: NextHopServer, secure = false): void {
   let buffer = "";
   let mode: "command" | "data" | number = "command";
   let content = "";
@@ -68,12 +80,11 @@ function serve(socket: Socket, session: number, script: Script, state: NextHopSe
     state.commands.push(line);
     const verb = line.split(" ")[0]!.toUpperCase();
     const own = script.answer?.(line, session);
+    const extensions = [...(script.extensions ?? ["PIPELINING", "8BITMIME", "SIZE 0"])];
+    if (script.tls && !secure) extensions.push("STARTTLS");
     const usual: Record<string, string> = {
-      EHLO: [
-        "250-hop.test",
-        ...(script.extensions ?? ["PIPELINING", "8BITMIME", "SIZE 0"]).map((e) => `250-${e}`),
-        "250 HELP",
-      ].join("\r\n"),
+      STARTTLS: script.tls ? "220 go" : "502 no",
+      EHLO: ["250-hop.test", ...extensions.map((e) => `250-${e}`), "250 HELP"].join("\r\n"),
       DATA: "354 go on",
       QUIT: "221 bye",
     };
@@ -90,6 +101,13 @@ function serve(socket: Socket, session: number, script: Script, state: NextHopSe
     }
     say(reply);
     if (verb === "QUIT") socket.end();
+    if (verb === "STARTTLS" && script.tls && reply.startsWith("220")) {
+      socket.removeAllListeners("data");
+      const wrapped = new TLSSocket(socket, { isServer: true, ...script.tls });
+      wrapped.on("error", () => socket.destroy());
+      wrapped.once("secure", () => state.tlsVersions.push(wrapped.getProtocol() ?? ""));
+      serve(wrapped, session, script, state, true);
+    }
   };
   let bdatLast = false;
   let bdatReply = "";
@@ -119,5 +137,5 @@ function serve(socket: Socket, session: number, script: Script, state: NextHopSe
       } else content += `${line.startsWith(".") ? line.slice(1) : line}\r\n`;
     }
   });
-  say(script.greeting ?? "220 hop.test ESMTP\r\n");
+  if (!secure) say(script.greeting ?? "220 hop.test ESMTP\r\n");
 }
