@@ -81,7 +81,7 @@ function groups(side: string, ipv4Tail: boolean): number[] | undefined {
 
 /** Reads a set. One malformed member makes the whole set malformed. */
 export function parseIpSet(text: string): IpRange[] | undefined {
-  const members = text.split(/[\s,]+/).filter((member) => member !== "");
+  const members = /[\s,]/.test(text) ? text.split(/[\s,]+/).filter((member) => member !== "") : [text];
   const ranges: IpRange[] = [];
   for (const member of members) {
     const range = parseMember(member);
@@ -131,18 +131,22 @@ export interface Prefix {
   readonly length: number;
 }
 
+/** First and last address of a member, or undefined for a netmask with holes. */
+export function contiguous(range: IpRange): { readonly first: bigint; readonly last: bigint } | undefined {
+  if (!("mask" in range)) return range;
+  const host = prefixMask(range.bits, range.bits) ^ range.mask;
+  return (host & (host + 1n)) === 0n ? { first: range.base, last: range.base | host } : undefined;
+}
+
 /** The range as prefixes (at most 2 × bits of them), or undefined for a netmask with holes. */
 export function prefixesOf(range: IpRange): Prefix[] | undefined {
   const { bits } = range;
-  if ("mask" in range) {
-    const length = range.mask.toString(2).replaceAll("0", "").length;
-    return range.mask === prefixMask(length, bits) ? [{ bits, base: range.base, length }] : undefined;
-  }
+  const ends = contiguous(range);
+  if (!ends) return undefined;
   const out: Prefix[] = [];
-  let at = range.first;
-  while (at <= range.last) {
+  for (let at = ends.first; at <= ends.last; ) {
     let free = 0;
-    while (free < bits && (at >> BigInt(free)) % 2n === 0n && at + (1n << BigInt(free + 1)) - 1n <= range.last) free++;
+    while (free < bits && ((at >> BigInt(free)) & 1n) === 0n && at + (2n << BigInt(free)) - 1n <= ends.last) free++;
     out.push({ bits, base: at, length: bits - free });
     at += 1n << BigInt(free);
   }

@@ -9,7 +9,7 @@
  */
 import { type Budget, BudgetExceeded } from "../../config/budget.ts";
 import { foldAscii } from "../fold.ts";
-import { type Prefix, parseIpSet, prefixesOf } from "../ipset.ts";
+import { contiguous, parseIpSet } from "../ipset.ts";
 import { compileRegex, RegexError } from "../regex.ts";
 
 export type ListKind = "exact" | "domain" | "cidr" | "regex";
@@ -163,7 +163,7 @@ function rangeBuilder(): Builder {
       const members = parseIpSet(line);
       if (!members) return "not an address, range or network";
       for (const member of members) {
-        const range = "mask" in member ? rangeOf(member) : member;
+        const range = contiguous(member);
         if (!range) return "a netmask with holes";
         if (member.bits === 32) v4.push((range.first << 32n) | range.last);
         else v6.push([range.first, range.last]);
@@ -178,12 +178,6 @@ function rangeBuilder(): Builder {
       return { ranges: { v4: Uint32Array.from(v4Ranges.flat(), Number), v6: BigUint64Array.from(halves) } };
     },
   };
-}
-
-/** A network as a range; undefined for a netmask with holes. */
-function rangeOf(network: IpRange): { first: bigint; last: bigint } | undefined {
-  const [prefix] = prefixesOf(network) ?? [];
-  return prefix && { first: prefix.base, last: prefix.base | ((1n << BigInt(prefix.bits - prefix.length)) - 1n) };
 }
 
 /** Joins sorted ranges that overlap or touch. */
