@@ -34,7 +34,7 @@ class Printer {
 
   private block(block: Block): void {
     if (this.lines.length > 0) this.blank();
-    this.comments(block.start, 0);
+    if (this.comments(block.start, 0) && this.blankBefore(block.start)) this.blank();
     this.line(0, `${block.kind} ${block.name.text} {`);
     this.at = block.name.end;
     this.body(block.body, block.end, 1);
@@ -46,8 +46,8 @@ class Printer {
   private body(body: readonly Statement[], end: number, depth: number): void {
     let first = true;
     for (const statement of body) {
-      this.comments(statement.start, depth, first);
-      if (!first && this.blankBefore(statement.start)) this.blank();
+      const commented = this.comments(statement.start, depth, first);
+      if ((commented || !first) && this.blankBefore(statement.start)) this.blank();
       this.statement(statement, depth);
       this.at = statement.end;
       first = false;
@@ -98,11 +98,12 @@ class Printer {
     this.line(depth, "}");
   }
 
-  /** Prints the comments that begin before `offset`. */
-  private comments(offset: number, depth: number, first = false): void {
+  /** Prints the comments that begin before `offset`; answers whether there were any. */
+  private comments(offset: number, depth: number, first = this.lines.length === 0): boolean {
+    const from = this.nextComment;
     for (;;) {
       const comment: Comment | undefined = this.script.comments[this.nextComment];
-      if (!comment || comment.start >= offset) return;
+      if (!comment || comment.start >= offset) return this.nextComment > from;
       this.nextComment++;
       const text = comment.text.trimEnd();
       if (this.isBehindCode(comment)) this.lines.push(`${this.lines.pop()} ${text}`);
