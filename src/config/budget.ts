@@ -60,6 +60,8 @@ export const budgetDefaults = {
   listFileBytes: 256 * 1024 * 1024,
   listLineBytes: 4_096,
   listPatterns: 10_000,
+  /** Largest message whose parts a policy may look at while the client waits. */
+  policyContent: 32 * 1024 * 1024,
   // Sieve
   sieveInstructions: 1_000_000,
   sieveActions: 32,

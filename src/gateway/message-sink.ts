@@ -8,10 +8,11 @@
 import { editHeaders, editOfEffect, type HeaderEdit } from "../message/edit.ts";
 import type { Envelope } from "../message/envelope.ts";
 import { HeaderScanner } from "../message/header-scanner.ts";
+import type { HeaderSection } from "../message/headers.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
 import { buildReceived } from "../message/received.ts";
 import type { EventName, EventResult, FactSource, PolicyEffect, PolicySession } from "../policy/types.ts";
-import { type BodyWriter, type NewMessage, QueueError, type Spool } from "../queue/types.ts";
+import { type BodySource, type BodyWriter, type NewMessage, QueueError, type Spool } from "../queue/types.ts";
 import type { MaybePromise, MessageSink, SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -23,14 +24,16 @@ export interface MessageServices {
   spool: Spool;
   log: Logger;
   metrics: Metrics;
-  facts(client: SmtpClientInfo, live: Live): SessionFacts;
+  facts(live: Live): SessionFacts;
   /** Resolves with the verdict of processing, or undefined when `timeoutMs` passed first (smtpfilters.md §7.4). */
   processed(id: string, timeoutMs: number): Promise<Outcome | undefined>;
 }
 
-/** The facts of one session; `message` is the header section at hand, for header look-ups. */
+/** The facts of one session, told what of a message is at hand. */
 export interface SessionFacts extends FactSource {
-  message: HeaderScanner | undefined;
+  headersArrived(headers: HeaderSection): void;
+  contentArrived(body: BodySource): Promise<void>;
+  messageEnded(): void;
 }
 
 export interface MessageContext {
@@ -143,7 +146,6 @@ class WatchedSink extends PlainSink {
   constructor(services: MessageServices, context: MessageContext, body: BodyWriter) {
     super(services, context, body);
     this.#headers = new HeaderScanner(context.live.budget);
-    context.facts.message = this.#headers;
   }
 
   override write(chunk: Uint8Array): Promise<void> | undefined {
@@ -156,7 +158,20 @@ class WatchedSink extends PlainSink {
     return this.#chain;
   }
 
+  override abort(): void {
+    this.context.facts.messageEnded();
+    super.abort();
+  }
+
   override async end(): Promise<Outcome> {
+    try {
+      return await this.#finish();
+    } finally {
+      this.context.facts.messageEnded();
+    }
+  }
+
+  async #finish(): Promise<Outcome> {
     await this.#chain;
     if (!this.#headers.done) {
       this.#headers.finish();
@@ -166,6 +181,9 @@ class WatchedSink extends PlainSink {
     if (!this.#refusal) {
       context.policy.input("mailSize", String(this.body.size));
       const kept = context.marks.effects.length;
+      if (!context.live.program.isEmpty("onDataReceived")) {
+        await context.facts.contentArrived(await this.body.content());
+      }
       const result = await context.run("onDataReceived");
       this.#judge("onDataReceived", result);
       if (!this.#refusal && !this.#discard) return this.commit(editsOf(context.marks.effects.slice(kept)));
@@ -179,6 +197,7 @@ class WatchedSink extends PlainSink {
 
   async #headersComplete(rest: Buffer): Promise<void> {
     const { context } = this;
+    context.facts.headersArrived(this.#headers.headers);
     this.#judge("onHeadersReceived", await context.run("onHeadersReceived"));
     if (this.#refusal) return;
     const edits = editsOf([...context.sessionEffects, ...context.marks.effects]);

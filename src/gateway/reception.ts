@@ -21,6 +21,7 @@ import type {
 } from "../smtp/incoming/hooks.ts";
 import type { Live } from "./live.ts";
 import { type MessageServices, openMessage, type SessionFacts } from "./message-sink.ts";
+import { takeSettings } from "./session-settings.ts";
 import { relayRefusal, replyOf } from "./verdict.ts";
 
 export interface ReceptionServices extends MessageServices {
@@ -62,8 +63,11 @@ class Reception implements SessionHandler {
     this.#live = services.live();
     this.#directory = this.#live.directory;
     const { config, budget } = this.#live;
-    this.#facts = services.facts(client, this.#live);
+    this.#facts = services.facts(this.#live);
     this.#policy = this.#live.program.session("smtpIn", this.#facts);
+    this.#policy.input("maxDataSize", String(budget.messageKiB));
+    this.#policy.input("maxRcptCount", String(budget.recipients));
+    this.#policy.input("maxReceivedHeaders", String(budget.receivedHeaders));
     this.settings = {
       greeting: `${config.server.name} ESMTP Postern ready`,
       hostName: config.server.name,
@@ -102,7 +106,7 @@ class Reception implements SessionHandler {
     policy.input("isESMTP", client.esmtp ? "yes" : "no");
     policy.input("isSSLConnection", client.tls === "" ? "no" : "yes");
     return then(this.#run("onEhlo"), (result) => {
-      if (result) this.#takeSettings(policy);
+      if (result) takeSettings(this.settings, policy, this.#live.authMechanisms);
       return result && replyOf("onEhlo", result);
     });
   }
@@ -141,7 +145,7 @@ class Reception implements SessionHandler {
     policy.input("rcptCount", String(envelope.rcptTo.length));
     policy.input("isLocalRcpt", local ? "yes" : "no");
     return then(this.#run("onRcptTo"), (result) => {
-      if (result) this.#takeSettings(policy);
+      if (result) takeSettings(this.settings, policy, this.#live.authMechanisms);
       const reply = result && replyOf("onRcptTo", result);
       if (reply && reply.code >= 400) return reply;
       const route = policy.route();
@@ -195,26 +199,6 @@ class Reception implements SessionHandler {
       else if (effect.kind === "discardRcpt") this.#marks.discarded.add(effect.address);
       else (session ? this.#sessionEffects : this.#marks.effects).push(effect);
     }
-  }
-
-  #takeSettings(policy: PolicySession): void {
-    const number = (name: string, fallback: number): number => {
-      const text = policy.read(name);
-      return text === "" ? fallback : Number(text);
-    };
-    const yes = (name: string, fallback: boolean): boolean => {
-      const text = policy.read(name).toLowerCase();
-      return text === "" ? fallback : text === "yes";
-    };
-    const { settings } = this;
-    settings.maxMessageBytes = number("maxDataSize", settings.maxMessageBytes / 1024) * 1024;
-    settings.maxRecipients = number("maxRcptCount", settings.maxRecipients);
-    settings.maxReceivedHeaders = number("maxReceivedHeaders", settings.maxReceivedHeaders);
-    settings.allowStartTls = yes("allowStartTLS", settings.allowStartTls);
-    settings.allow8bitMime = yes("allow8bitMime", settings.allow8bitMime);
-    settings.allowBinary = yes("allowBinaryData", settings.allowBinary);
-    settings.allowPipelining = yes("allowPipelining", settings.allowPipelining);
-    settings.allowDsn = yes("allowDSN", settings.allowDsn);
   }
 
   #engineVerdict(recipient: Recipient, local: boolean): MaybePromise<Answer> {

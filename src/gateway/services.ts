@@ -9,6 +9,7 @@ import { getServers } from "node:dns";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { GeoIp } from "../checks/geoip/geoip.ts";
 import type { ListenerConfig } from "../config/schema.ts";
 import { createDeliverer, type DelivererOptions, type PostalDeliverer } from "../delivery/deliverer.ts";
 import { Srs } from "../delivery/srs.ts";
@@ -79,7 +80,12 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     });
     closers.push(() => resolver.close());
 
-    const facts = createFacts({ live: () => live, resolver, state, log });
+    const geoip = await GeoIp.open({
+      path: config.geoip.database,
+      onError: (error) => log.warn({ err: error }, "country database"),
+    });
+    closers.push(() => geoip.close());
+    const facts = createFacts({ live: () => live, resolver, state, geoip, log });
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
     const filters = createFilters(live, events);
     closers.push(() => filters.close());

@@ -57,6 +57,13 @@ export class SpoolBody implements BodyWriter {
     return wait;
   }
 
+  async content(): Promise<BodySource> {
+    if (this.#fd === undefined) return memoryBody(this.#buffer.subarray(0, this.#used));
+    await this.#flushBlock();
+    if (this.#error !== undefined) throw this.#error;
+    return fileBody(this.#files, join(this.#folder, this.#name!), this.#size);
+  }
+
   /** Ends writing; the octets when the body is small enough to be in memory, else undefined: call `finishFile`. */
   finishBytes(): Buffer | undefined {
     this.#closed = true;

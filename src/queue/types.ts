@@ -74,6 +74,8 @@ export interface QueuedMessage extends NewMessage {
 export interface BodyWriter {
   write(chunk: Uint8Array): Promise<void> | undefined;
   readonly size: number;
+  /** What was written so far, readable before the commit. */
+  content(): Promise<BodySource>;
   abort(): void;
 }
 

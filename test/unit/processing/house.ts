@@ -3,6 +3,7 @@ import pino from "pino";
 import { budgetWith } from "../../../src/config/budget.ts";
 import type { Filter } from "../../../src/processing/filter.ts";
 import { createProcessor } from "../../../src/processing/processor.ts";
+import { memoryBody } from "../../../src/queue/body.ts";
 import type { BodySource, BodyWriter, NewMessage, QueuedMessage } from "../../../src/queue/types.ts";
 
 export const budget = budgetWith();
@@ -22,6 +23,9 @@ export class MemoryWriter implements BodyWriter {
   }
   get text(): string {
     return Buffer.concat(this.chunks).toString();
+  }
+  async content(): Promise<BodySource> {
+    return memoryBody(Buffer.concat(this.chunks));
   }
   abort(): void {
     this.aborted = true;
