@@ -80,7 +80,7 @@ interface Pending {
   failed: ((error: Error) => void) | undefined;
 }
 
-const lazyMs = 5;
+const lazyMs = 1;
 const syncMs = 1_000;
 const retryMs = 1_000;
 const suffix = ".log";
