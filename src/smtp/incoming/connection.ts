@@ -89,18 +89,14 @@ export class Connection {
     socket.on("close", this.onClose);
   }
 
-  /** Octets that came and were not taken yet. */
+  /** Octets that came beyond those being worked on now. */
   get waiting(): number {
-    return (this.pending?.length ?? 0) + this.socket.readableLength;
+    const pending = this.running && !this.releasing ? 0 : (this.pending?.length ?? 0);
+    return pending + this.socket.readableLength;
   }
 
   get isClosing(): boolean {
     return this.closing;
-  }
-
-  /** True while input is worked on in one go, false when a held question is answered. */
-  get working(): boolean {
-    return this.running && !this.releasing;
   }
 
   get isHeld(): boolean {
@@ -174,9 +170,12 @@ export class Connection {
     if (this.ended && !blocked) this.owner.inputEnded();
   }
 
-  /** Drops input not taken yet. */
-  dropInput(): void {
+  /** Gives octets back to the socket, where a TLS wrapper will find them. Input not taken yet is dropped. */
+  giveBack(octets: Buffer): void {
     this.pending = undefined;
+    if (octets.length === 0) return;
+    this.socket.pause(); // a flowing socket would hand them to us again at once
+    this.socket.unshift(octets);
   }
 
   /** Replaces the plain socket by its TLS wrapper; input goes on from there. */

@@ -69,6 +69,7 @@ export class Dialogue {
       tlsAvailable: listener.tls !== undefined,
       mechanisms: Authentication.offered(handler, connection.socket, this.state.secure),
       xclientTrusted: listener.trustsXclient(connection.socket.remoteAddress),
+      now: Date.now(),
     };
   }
 
@@ -105,8 +106,7 @@ export class Dialogue {
 
   /** True when input came while a command was worked on that ends a pipeline group; the session ends then. */
   spokeTooEarly(): boolean {
-    const { connection } = this.session;
-    if (connection.working || connection.waiting === 0) return false;
+    if (this.session.connection.waiting === 0) return false;
     this.session.finish(improperPipelining, "improper pipelining");
     return true;
   }
@@ -133,7 +133,7 @@ export class Dialogue {
         this.hello(command.verb, command.domain);
         break;
       case "MAIL":
-        this.mail(command);
+        this.mail(command, terms);
         break;
       case "RCPT":
         this.rcpt(command);
@@ -193,12 +193,12 @@ export class Dialogue {
         return;
       }
       if (this.spokeTooEarly()) return;
-      const lines = verb === "HELO" ? [handler.settings.hostName] : ehloLines(this.state, this.terms(), Date.now());
+      const lines = verb === "HELO" ? [handler.settings.hostName] : ehloLines(this.state, this.terms());
       this.junk(250, lines.join("\n"), "");
     });
   }
 
-  private mail(command: Command & { verb: "MAIL" }): void {
+  private mail(command: Command & { verb: "MAIL" }, terms: protocol.Terms): void {
     const { session } = this;
     if (session.leaveIfDraining()) return;
     // Level 3: what comes now might not be storable (RFC 3463 X.3.1).
@@ -206,7 +206,13 @@ export class Dialogue {
       session.say(refusal(452, "4.3.1", "Insufficient system storage"));
       return;
     }
-    const envelope = protocol.newEnvelope(command, Date.now());
+    const { maySendAs } = session.listener.options;
+    const sender = command.path.address;
+    if (this.state.authUser !== "" && sender !== "" && maySendAs && !maySendAs(this.state.authUser, sender)) {
+      session.say(refusal(553, "5.7.1", "The sender address is not yours to use"));
+      return;
+    }
+    const envelope = protocol.newEnvelope(command, terms.now);
     this.state.smtpUtf8 = envelope.smtpUtf8;
     this.nameProtocol();
     session.settle(session.handler!.onMailFrom(envelope), (answer) => {

@@ -2,16 +2,13 @@
  * The EHLO reply: which extensions are announced, from the session's settings at this moment (smtpfilters.md §7.3).
  * Pure; the same settings that `admit` holds commands to, so nothing is announced that is then refused.
  */
-import { offersUserExtensions, type ProtocolState, type Terms } from "./protocol.ts";
-
-/** DELIVERBY: least seconds that a "return" deadline may have (RFC 2852 §3); FUTURERELEASE: longest hold, seconds. */
-export const maxHoldSeconds = 7 * 24 * 3600;
+import { maxHoldSeconds, offersUserExtensions, type ProtocolState, type Terms } from "./protocol.ts";
 
 /** RFC 6710 §5: the profile announced for MT-PRIORITY; "MIXER" maps to -4, 0 and 4. */
 const priorityProfile = "MIXER";
 
-/** Lines of the reply, the greeting first. `now` in ms gives the absolute end of FUTURERELEASE. */
-export function ehloLines(state: ProtocolState, terms: Terms, now: number): string[] {
+/** Lines of the reply, the greeting first. */
+export function ehloLines(state: ProtocolState, terms: Terms): string[] {
   const { settings } = terms;
   const lines = [`${settings.hostName} ESMTP hello`];
   if (settings.allowPipelining) lines.push("PIPELINING"); // RFC 2920
@@ -29,7 +26,7 @@ export function ehloLines(state: ProtocolState, terms: Terms, now: number): stri
   if (state.secure && settings.allowRequireTls) lines.push("REQUIRETLS"); // RFC 8689
   lines.push(`LIMITS RCPTMAX=${settings.maxRecipients}`); // RFC 9422
   if (offersUserExtensions(state)) {
-    const until = new Date(now + maxHoldSeconds * 1000).toISOString().replace(/\.\d+Z$/, "Z");
+    const until = new Date(terms.now + maxHoldSeconds * 1000).toISOString().replace(/\.\d+Z$/, "Z");
     lines.push("DELIVERBY", `FUTURERELEASE ${maxHoldSeconds} ${until}`, `MT-PRIORITY ${priorityProfile}`);
   }
   if (terms.xclientTrusted) {

@@ -75,17 +75,24 @@ function newCounter(now: number): Counter {
   return { open: 0, recent: { start: now, count: 0, before: 0 } };
 }
 
-/** Limits of a listener from the budget (the defaults of smtpfilters.md §12.5), replaced where a rule says so. */
-export function limitsFrom(budget: Budget, rule: Partial<ConnectionLimitSet> = {}): ConnectionLimitSet {
-  return {
-    maxConnections: budget.connections,
-    maxPerInterval: 0,
-    intervalMs: 60_000,
-    maxPerPeer: budget.connectionsPerPeer,
-    maxPerPeerInterval: budget.newConnectionsPerPeerPerMinute,
-    peerIntervalMs: 60_000,
-    ...rule,
-  };
+/** An access rule limits what it names and nothing else. */
+export const unlimited: ConnectionLimitSet = {
+  maxConnections: 0,
+  maxPerInterval: 0,
+  intervalMs: 60_000,
+  maxPerPeer: 0,
+  maxPerPeerInterval: 0,
+  peerIntervalMs: 60_000,
+};
+
+/** A listener's own limits, which hold for everybody. */
+export function totalLimits(budget: Budget): ConnectionLimitSet {
+  return { ...unlimited, maxConnections: budget.connections };
+}
+
+/** A listener's limits for peers that no access rule speaks of (the defaults of smtpfilters.md §12.5). */
+export function peerLimits(budget: Budget): Pick<ConnectionLimitSet, "maxPerPeer" | "maxPerPeerInterval"> {
+  return { maxPerPeer: budget.connectionsPerPeer, maxPerPeerInterval: budget.newConnectionsPerPeerPerMinute };
 }
 
 export class LocalFlow implements FlowControl {
@@ -125,8 +132,8 @@ export class LocalFlow implements FlowControl {
     }
   }
 
-  private check({ name, limits }: FlowScope, peer: string, now: number): FlowRefusal {
-    const scope = { name, limits };
+  private check(scope: FlowScope, peer: string, now: number): FlowRefusal {
+    const { limits } = scope;
     const total = this.total(scope, now);
     const own = this.peer(scope, peer, now);
     // Every attempt counts as new, refused ones too: a peer that hammers stays out.
@@ -147,11 +154,13 @@ export class LocalFlow implements FlowControl {
   private peer(scope: FlowScope, peer: string, now: number): Counter {
     const key = `${scope.name} ${peer}`;
     let counter = this.peers.get(key);
-    if (!counter) {
+    if (counter)
+      this.peers.delete(key); // set again below, as the one seen last
+    else {
       counter = newCounter(now);
       this.forgetOldest(this.peers, (old) => old.open === 0);
-      this.peers.set(key, counter);
     }
+    this.peers.set(key, counter);
     return counter;
   }
 

@@ -7,7 +7,15 @@ import type { Budget } from "../../config/budget.ts";
 import type { Outcome } from "../../message/outcome.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import { AccessList, NetworkSet } from "./access.ts";
-import { type FlowControl, type FlowRefusal, type FlowScope, LocalFlow, limitsFrom } from "./flow.ts";
+import {
+  type FlowControl,
+  type FlowRefusal,
+  type FlowScope,
+  LocalFlow,
+  peerLimits,
+  totalLimits,
+  unlimited,
+} from "./flow.ts";
 import type { MaybePromise, SessionHandlerFactory } from "./hooks.ts";
 import type { LoadLevel } from "./load.ts";
 import { budgetOf, type ListenerOptions } from "./options.ts";
@@ -49,6 +57,7 @@ export class Listener {
   private access: AccessList | undefined;
   private proxyNetworks: NetworkSet | undefined;
   private xclientNetworks: NetworkSet | undefined;
+  private onEmpty: (() => void) | undefined;
   private sweeper: NodeJS.Timeout | undefined;
 
   constructor(options: ListenerOptions, factory: SessionHandlerFactory) {
@@ -107,8 +116,12 @@ export class Listener {
       return { ip, scopes: [], refusal: flowReplies.total };
     }
     const name = `${this.options.host}:${this.options.port}`;
-    const limits = limitsFrom(this.budget, verdict?.limits);
-    const scopes = [{ name: verdict?.rule ? `${name} rule ${verdict.rule}` : name, limits }];
+    const scopes = verdict?.rule
+      ? [
+          { name: `${name} rule ${verdict.rule}`, limits: { ...unlimited, ...verdict.limits } },
+          { name, limits: totalLimits(this.budget) },
+        ]
+      : [{ name, limits: { ...totalLimits(this.budget), ...peerLimits(this.budget) } }];
     const answer = this.flow.enter(ip, scopes);
     const entry = (refused: FlowRefusal): FlowEntry =>
       refused ? { ip, scopes: [], refusal: flowReplies[refused] } : { ip, scopes };
@@ -121,6 +134,13 @@ export class Listener {
 
   forget(session: Session): void {
     this.sessions.delete(session);
+    if (this.sessions.size === 0) this.onEmpty?.();
+  }
+
+  /** Calls `done` once no session is open, which may be now. */
+  whenEmpty(done: () => void): void {
+    if (this.sessions.size === 0) done();
+    else this.onEmpty = done;
   }
 
   startSweep(): void {

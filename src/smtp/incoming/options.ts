@@ -27,7 +27,7 @@ export interface ListenerOptions {
   bareNewline?: "close" | "reject";
   /** Wait before the greeting, ms; a client that talks in that time is refused. Default 0: no wait. */
   greetDelayMs?: number;
-  /** Submission profile: whether `user` may write `address` in From and MAIL FROM. Default: yes. */
+  /** Whether `user` may write `address` in MAIL FROM and, on submission listeners, in From. Default: yes. */
   maySendAs?: (user: string, address: string) => boolean;
   access?: AccessRules;
   /** Shared by all listeners and, through the gateway, by all workers. Default: one for this listener. */

@@ -31,7 +31,12 @@ export interface Terms {
   /** AUTH mechanisms on offer now, upper case. */
   mechanisms: readonly string[];
   xclientTrusted: boolean;
+  /** Time, ms since the epoch. */
+  now: number;
 }
+
+/** FUTURERELEASE: the longest hold, seconds (RFC 4865 §4.2). */
+export const maxHoldSeconds = 7 * 24 * 3600;
 
 export function initialState(secure: boolean): ProtocolState {
   return {
@@ -65,7 +70,7 @@ export function offersUserExtensions(state: ProtocolState): boolean {
 }
 
 function admitMailParameters(state: ProtocolState, p: MailParameters, terms: Terms): Outcome | undefined {
-  const { settings } = terms;
+  const { settings, now } = terms;
   if (!esmtp(state) && Object.keys(p).length > 0) return refusal(555, "5.5.4", "Parameters need EHLO");
   if (p.unsupported) return parameterNotOffered(p.unsupported[0]!);
   if (p.size !== undefined && p.size > settings.maxMessageBytes) {
@@ -82,6 +87,8 @@ function admitMailParameters(state: ProtocolState, p: MailParameters, terms: Ter
     if (p.holdFor !== undefined || p.holdUntil !== undefined) return parameterNotOffered("HOLDFOR and HOLDUNTIL");
     if (p.priority !== undefined) return parameterNotOffered("MT-PRIORITY");
   }
+  const hold = p.holdFor ?? (p.holdUntil === undefined ? 0 : (p.holdUntil - now) / 1000);
+  if (hold > maxHoldSeconds) return refusal(501, "5.5.4", `Held for at most ${maxHoldSeconds} seconds`); // RFC 4865 §4.2
   if (p.by && p.by.mode === "R" && p.by.seconds <= 0) return refusal(501, "5.5.4", "BY time must be positive"); // RFC 2852 §4
   return undefined;
 }

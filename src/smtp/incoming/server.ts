@@ -70,8 +70,11 @@ class IncomingServer implements SmtpServer {
       }, drainMs);
       this.server.close(() => {
         clearTimeout(cut);
-        this.listener.stopSweep();
-        setImmediate(resolve); // the last sockets tell their sessions of their close within this turn
+        // The last sockets tell their sessions of the close a little later.
+        this.listener.whenEmpty(() => {
+          this.listener.stopSweep();
+          resolve();
+        });
       });
       for (const session of this.listener.sessions) session.drain();
     });

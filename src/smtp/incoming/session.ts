@@ -154,9 +154,7 @@ export class Session implements ConnectionOwner {
       next = header.end;
     }
     // What follows the header belongs to the client proper; under implicit TLS it must be found on the socket.
-    const rest = input.subarray(next);
-    this.connection.dropInput();
-    if (rest.length > 0) this.connection.socket.unshift(rest);
+    this.connection.giveBack(input.subarray(next));
     this.enter();
     return input.length;
   }

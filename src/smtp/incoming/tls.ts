@@ -105,10 +105,8 @@ export function clientCertificateOf(
 ): { subject: string; fingerprint256: string; authorized: boolean } | undefined {
   const certificate = socket.getPeerX509Certificate();
   if (!certificate) return undefined;
-  return {
-    subject: certificate.subject,
-    fingerprint256: certificate.fingerprint256,
-    // The error of verification lives on the handle; with rejectUnauthorized off, Node keeps it here.
-    authorized: socket.authorized,
-  };
+  // `authorized` is set by tls.Server only; on a wrapped socket the verdict has to be asked of the TLS handle.
+  const { ssl } = socket as unknown as { ssl?: { verifyError(): Error | null } };
+  const authorized = ssl !== undefined && ssl.verifyError() === null;
+  return { subject: certificate.subject, fingerprint256: certificate.fingerprint256, authorized };
 }
