@@ -155,9 +155,9 @@ export function hashBytes(bytes: Uint8Array, start: number, end: number, seed: n
 }
 
 function rangeBuilder(): Builder {
-  /** First and last address of each, the first in the high half. */
-  const v4: bigint[] = [];
-  const v6: Array<[first: bigint, last: bigint]> = [];
+  /** Last, first, last, first...: read as one little-endian 64-bit number, a pair sorts by its first address. */
+  const v4: number[] = [];
+  const v6: Array<{ readonly first: bigint; readonly last: bigint }> = [];
   return {
     add(line) {
       const members = parseIpSet(line);
@@ -165,31 +165,41 @@ function rangeBuilder(): Builder {
       for (const member of members) {
         const range = contiguous(member);
         if (!range) return "a netmask with holes";
-        if (member.bits === 32) v4.push((range.first << 32n) | range.last);
-        else v6.push([range.first, range.last]);
+        if (member.bits === 32) v4.push(Number(range.last), Number(range.first));
+        else v6.push(range);
       }
       return undefined;
     },
-    finish() {
-      const pairs = BigUint64Array.from(v4).sort();
-      const v4Ranges = disjoint(Array.from(pairs, (pair) => [pair >> 32n, pair & 0xffff_ffffn]));
-      const v6Ranges = disjoint(v6.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
-      const halves = v6Ranges.flatMap((pair) => pair.flatMap((ip) => [ip >> 64n, ip & 0xffff_ffff_ffff_ffffn]));
-      return { ranges: { v4: Uint32Array.from(v4Ranges.flat(), Number), v6: BigUint64Array.from(halves) } };
-    },
+    finish: () => ({ ranges: { v4: joinV4(Uint32Array.from(v4)), v6: joinV6(v6) } }),
   };
 }
 
-/** Joins sorted ranges that overlap or touch. */
-function disjoint(ranges: Array<[bigint, bigint]>): Array<[bigint, bigint]> {
-  const out: Array<[bigint, bigint]> = [];
-  for (const [first, last] of ranges) {
-    const previous = out.at(-1);
-    if (previous && first <= previous[1] + 1n) {
-      if (last > previous[1]) previous[1] = last;
-    } else out.push([first, last]);
+/** Sorts the pairs, and joins those that overlap or touch. */
+function joinV4(pairs: Uint32Array<ArrayBuffer>): Uint32Array {
+  new BigUint64Array(pairs.buffer).sort();
+  let used = 0;
+  const joined = new Uint32Array(pairs.length);
+  for (let i = 0; i < pairs.length; i += 2) {
+    const [last, first] = [pairs[i]!, pairs[i + 1]!];
+    if (used > 0 && first <= joined[used - 1]! + 1) joined[used - 1] = Math.max(joined[used - 1]!, last);
+    else {
+      joined[used++] = first;
+      joined[used++] = last;
+    }
   }
-  return out;
+  return joined.slice(0, used);
+}
+
+function joinV6(ranges: Array<{ readonly first: bigint; readonly last: bigint }>): BigUint64Array {
+  ranges.sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
+  const joined: Array<{ first: bigint; last: bigint }> = [];
+  for (const { first, last } of ranges) {
+    const previous = joined.at(-1);
+    if (!previous || first > previous.last + 1n) joined.push({ first, last });
+    else if (last > previous.last) previous.last = last;
+  }
+  const halves = (ip: bigint): bigint[] => [ip >> 64n, ip & 0xffff_ffff_ffff_ffffn];
+  return BigUint64Array.from(joined.flatMap(({ first, last }) => [...halves(first), ...halves(last)]));
 }
 
 function patternBuilder(limits: ListLimits): Builder {
