@@ -33,6 +33,12 @@ const leeway = 60;
 /** Most keys that one set may hold. */
 const maxKeys = 100;
 
+/** A key of the set with its parsed form: parsing costs more than verifying. */
+interface ReadyKey {
+  jwk: Jwk;
+  key: KeyObject;
+}
+
 interface Header {
   alg?: unknown;
   kid?: unknown;
@@ -70,7 +76,7 @@ function signatureFits(alg: unknown, jwk: Jwk, key: KeyObject, data: Buffer, sig
 
 export class JwtVerifier implements TokenVerifier {
   private readonly options: JwtOptions;
-  private keys: readonly Jwk[] = [];
+  private keys: readonly ReadyKey[] = [];
   private fetched = Number.NEGATIVE_INFINITY;
   private fetching: Promise<void> | undefined;
 
@@ -91,8 +97,7 @@ export class JwtVerifier implements TokenVerifier {
     if (!header || !claims || !this.claimsFit(claims)) return undefined;
     const data = Buffer.from(`${head}.${body}`);
     const octets = Buffer.from(signature, "base64url");
-    for (const jwk of await this.candidates(header.kid)) {
-      const key = createPublicKey({ key: jwk, format: "jwk" });
+    for (const { jwk, key } of await this.candidates(header.kid)) {
       if (!signatureFits(header.alg, jwk, key, data, octets)) continue;
       const user = claims[this.options.userClaim ?? "email"];
       return typeof user === "string" && user !== "" ? user : undefined;
@@ -111,8 +116,8 @@ export class JwtVerifier implements TokenVerifier {
   }
 
   /** Keys by the token's key id; asks the issuer when the id is new and the last asking is long enough ago. */
-  private async candidates(kid: unknown): Promise<readonly Jwk[]> {
-    const matching = (): readonly Jwk[] => this.keys.filter((jwk) => kid === undefined || jwk.kid === kid);
+  private async candidates(kid: unknown): Promise<readonly ReadyKey[]> {
+    const matching = (): readonly ReadyKey[] => this.keys.filter(({ jwk }) => kid === undefined || jwk.kid === kid);
     const known = matching();
     if (known.length > 0 || this.now() - this.fetched < (this.options.refreshMs ?? 300_000)) return known;
     this.fetching ??= this.fetch().finally(() => {
@@ -124,6 +129,15 @@ export class JwtVerifier implements TokenVerifier {
 
   private async fetch(): Promise<void> {
     this.fetched = this.now();
-    this.keys = (await this.options.keys()).slice(0, maxKeys);
+    this.keys = (await this.options.keys()).slice(0, maxKeys).flatMap(ready);
+  }
+}
+
+/** [] for a key of a kind that we don't know: the set may hold others. */
+function ready(jwk: Jwk): ReadyKey[] {
+  try {
+    return [{ jwk, key: createPublicKey({ key: jwk, format: "jwk" }) }];
+  } catch {
+    return []; // no public key of ours; tokens that name it don't verify
   }
 }
