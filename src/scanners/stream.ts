@@ -35,7 +35,11 @@ export class ScannerSocket {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    socket.on("readable", () => this.#notify());
+    socket.on("readable", () => {
+      // Without a reader nobody would notice the end of the stream.
+      if (this.#wake === undefined && socket.readableLength === 0) socket.read();
+      this.#notify();
+    });
     socket.on("drain", () => this.#notify());
     socket.on("end", () => {
       this.#ended = true;

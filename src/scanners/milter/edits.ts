@@ -112,18 +112,14 @@ export class MilterMessage {
     }
   }
 
-  /** Index 0 is above everything, N above the Nth field that filters see; beyond the last it is the bottom. */
+  /**
+   * Index 0 is above everything, N above the Nth field of the message, beyond the last the bottom. Fields inserted
+   * above ours take part in the count, as they do in Postfix.
+   */
   #insert(index: number, name: string, value: string): void {
-    const visible = this.#editor.count - this.#own;
-    const position = index === 0 ? 0 : index > visible ? this.#editor.count : this.#positionOf(index);
+    const position = index === 0 ? 0 : Math.min(this.#editor.count, index - 1 + this.#own);
     this.#editor.insert(position, name, value, true);
-    if (position <= this.#above && position === 0) this.#above++;
-    else if (position < this.#above) this.#above++;
-  }
-
-  /** Place among all fields of the Nth visible one. */
-  #positionOf(index: number): number {
-    return index <= this.#above ? index - 1 : index - 1 + this.#own;
+    if (position <= this.#above) this.#above++;
   }
 
   /** The Nth visible field of that name; an empty value removes it, a missing field is added at the bottom. */

@@ -17,14 +17,17 @@ export interface MilterSettings {
   connectMs: number;
   commandMs: number;
   contentMs: number;
-  /** Idle connections kept for later sessions. */
+  /**
+   * Idle connections kept for later sessions by QUIT_NC. Off (0) by default: libmilter knows it, but filters that set up
+   * their state in the negotiation (pymilter) break on it. Messages of one session always share a connection.
+   */
   keepIdle: number;
 }
 
 export function milterSettings(
   given: Pick<MilterSettings, "name" | "address"> & Partial<MilterSettings>,
 ): MilterSettings {
-  return { failure: "tempfail", connectMs: 30_000, commandMs: 30_000, contentMs: 300_000, keepIdle: 4, ...given };
+  return { failure: "tempfail", connectMs: 30_000, commandMs: 30_000, contentMs: 300_000, keepIdle: 0, ...given };
 }
 
 export type MilterBudget = Pick<
@@ -35,7 +38,7 @@ export type MilterBudget = Pick<
 const flushSize = 64 * 1024;
 
 export class MilterLink {
-  #negotiation: Negotiation;
+  readonly negotiation: Negotiation;
   readonly #socket: ScannerSocket;
   readonly #budget: MilterBudget;
   #unsent: Buffer[] = [];
@@ -44,21 +47,12 @@ export class MilterLink {
   private constructor(socket: ScannerSocket, negotiation: Negotiation, budget: MilterBudget) {
     this.#socket = socket;
     this.#budget = budget;
-    this.#negotiation = negotiation;
+    this.negotiation = negotiation;
   }
 
   static async open(settings: MilterSettings, budget: MilterBudget): Promise<MilterLink> {
     const socket = await ScannerSocket.connect(settings.address, settings.connectMs);
     return new MilterLink(socket, await negotiate(socket, budget, settings.connectMs), budget);
-  }
-
-  get negotiation(): Negotiation {
-    return this.#negotiation;
-  }
-
-  /** Begins another session on a kept connection: filters keep their state per negotiation. */
-  async renegotiate(timeoutMs: number): Promise<void> {
-    this.#negotiation = await negotiate(this.#socket, this.#budget, timeoutMs);
   }
 
   get reusable(): boolean {
@@ -133,16 +127,12 @@ export class MilterClient {
   }
 
   /** A link at the start of a session: an idle one when there is one, else a new one. */
-  async acquire(): Promise<MilterLink> {
+  async acquire(): Promise<{ link: MilterLink; kept: boolean }> {
     for (let link = this.#idle.pop(); link !== undefined; link = this.#idle.pop()) {
-      try {
-        await link.renegotiate(this.settings.connectMs);
-        return link;
-      } catch {
-        // the filter closed it meanwhile or does not know QUIT_NC: a new connection shows whether it is well
-      }
+      if (link.reusable) return { link, kept: true };
+      link.close();
     }
-    return MilterLink.open(this.settings, this.budget);
+    return { link: await MilterLink.open(this.settings, this.budget), kept: false };
   }
 
   /** Ends the session on a link. It is kept for another one when the filter knows QUIT_NC (version 6). */

@@ -64,8 +64,19 @@ export class MilterSession {
   }
 
   async connect(peer: MilterPeer): Promise<MilterAnswer> {
-    this.#link = await this.#client.acquire();
+    const { link, kept } = await this.#client.acquire();
+    this.#link = link;
     this.#startClock();
+    try {
+      return await this.#greet(peer);
+    } catch (error) {
+      // A kept connection may have been closed meanwhile: a new one shows whether the filter is well.
+      if (!kept || !(error instanceof ScannerError) || error.kind !== "closed") throw error;
+      return this.connect(peer);
+    }
+  }
+
+  async #greet(peer: MilterPeer): Promise<MilterAnswer> {
     const family = peer.ip === "" ? "U" : peer.ip.includes(":") ? "6" : "4";
     // Sendmail and Postfix write IPv6 addresses with this prefix.
     const address = family === "6" ? `IPv6:${peer.ip}` : peer.ip;

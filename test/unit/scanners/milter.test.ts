@@ -102,7 +102,7 @@ async function play(...clients: MilterClient[]): Promise<ChainAnswer & Partial<C
 test("commands, macros and content go out as the protocol has them", async (t) => {
   const { client, received } = await filter(t, {});
   await play(client);
-  assert.equal(received.map((r) => r.command).join(""), "ODCHDMDRDTLLDNBBDEK");
+  assert.equal(received.map((r) => r.command).join(""), "ODCHDMDRDTLLDNBBDEQ");
   const of = (command: string) => received.filter((r) => r.command === command).map((r) => r.data.toString("latin1"));
   assert.deepEqual(of("C"), ["h.example\x004\x00\x63192.0.2.1\0"]);
   assert.deepEqual(of("M"), ["<a@b>\0SIZE=1\0"]);
@@ -238,10 +238,16 @@ test("a filter that is down keeps its answer for the session", async () => {
 });
 
 test("connections are kept for the next session", async (t) => {
-  const { client, server, received } = await filter(t, {});
+  const { client, server, received } = await filter(t, {}, { settings: { keepIdle: 2 } });
   for (let i = 0; i < 3; i++) await play(client);
   assert.equal(server.connections, 1);
   assert.equal(received.filter((r) => r.command === "K").length, 3);
+});
+
+test("a kept connection that the filter closed is replaced", async (t) => {
+  const { client, server } = await filter(t, { K: "close" }, { settings: { keepIdle: 2 } });
+  for (let i = 0; i < 2; i++) assert.equal((await play(client)).outcome, undefined);
+  assert.equal(server.connections, 2);
 });
 
 test("each filter sees the message as the ones before left it", async (t) => {
