@@ -9,7 +9,7 @@
  * Failure: as run.ts.
  */
 import type { Host, Trace } from "./host.ts";
-import type { Block, Module, Statement, Subject, Test, Value } from "./ir.ts";
+import type { Block, IfStatement, Module, Statement, Subject, Test, Value } from "./ir.ts";
 import { capturer, tester } from "./match.ts";
 import {
   applyAnswer,
@@ -78,11 +78,7 @@ class Interpreter {
   }
 
   private *statement(s: Statement, loops: ReadonlyArray<string | undefined>): Running {
-    if (s.op === "if") {
-      const taken = this.test(s.test, s.rule);
-      this.trace?.statement(s.span, s.rule, "if", taken ? "then" : "else");
-      return yield* this.block(taken ? s.then : s.else, loops);
-    }
+    if (s.op === "if") return yield* this.chain(s, loops);
     if (s.op === "indexed") return yield* this.indexed(s, loops);
     this.state.step(1);
     switch (s.op) {
@@ -125,6 +121,18 @@ class Interpreter {
       }
       case "each":
         return yield* this.each(s, loops);
+    }
+  }
+
+  /** An elsif chain of any length takes one frame. */
+  private *chain(first: IfStatement, loops: ReadonlyArray<string | undefined>): Running {
+    for (let rule = first; ; ) {
+      const taken = this.test(rule.test, rule.rule);
+      this.trace?.statement(rule.span, rule.rule, "if", taken ? "then" : "else");
+      if (taken) return yield* this.block(rule.then, loops);
+      const [next] = rule.else;
+      if (rule.else.length !== 1 || next?.op !== "if") return yield* this.block(rule.else, loops);
+      rule = next;
     }
   }
 

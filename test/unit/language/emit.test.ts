@@ -163,10 +163,7 @@ test("an elsif chain of 20,000 branches compiles, and takes the first true branc
     const host = recorder();
     run(program, ["", "v7501", "", "", "", "", "", ""], host);
     run(program, emptySlots(), host);
-    assert.deepEqual(
-      host.acts,
-      ["note branch 16501", "note none"].map((act) => act),
-    );
+    assert.deepEqual(host.acts, ["note branch 7501", "note none"]);
   }
 });
 
