@@ -43,7 +43,8 @@ class Draft {
     if (this.angle !== undefined) return mailbox(phrase === "" ? this.comment : phrase, this.angle);
     // A bare addr-spec; blanks around "@" and "." are obsolete syntax (RFC 5322 §4.4).
     if (phrase.includes("@")) return mailbox(this.comment, phrase);
-    return mailbox(phrase === "" ? this.comment : "", phrase);
+    // Several words without "@" are a name whose address was forgotten; one word may be a local address.
+    return /\s/.test(phrase) ? mailbox(phrase, "") : mailbox(this.comment, phrase);
   }
 }
 

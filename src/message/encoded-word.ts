@@ -30,7 +30,9 @@ export function decodeWords(text: string): string {
     if (!adjacent) result += gap;
     pendingCharset = charset;
     pending.push(
-      match[2] === "B" || match[2] === "b" ? decodeBase64(Buffer.from(match[3]!, "latin1")) : decodeQ(match[3]!),
+      match[2] === "B" || match[2] === "b"
+        ? decodeBase64(Buffer.from(match[3]!, "latin1"))
+        : decodeQ(match[3]!, charset),
     );
     after = match.index + match[0].length;
   }
@@ -38,9 +40,9 @@ export function decodeWords(text: string): string {
   return result + text.slice(after);
 }
 
-/** RFC 2047 §4.2. */
-function decodeQ(text: string): Buffer {
-  const bytes = Buffer.from(text, "utf8");
+/** RFC 2047 §4.2. Raw 8-bit characters inside a word are octets of its charset. */
+function decodeQ(text: string, charset: string): Buffer {
+  const bytes = Buffer.from(text, charset === "utf-8" || /[^\0-\xff]/.test(text) ? "utf8" : "latin1");
   let n = 0;
   for (let i = 0; i < bytes.length; i++) {
     const c = bytes[i]!;

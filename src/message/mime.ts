@@ -39,18 +39,24 @@ export class MimePart {
     start: number,
     end: number,
     budget: MimeBudget,
-    options: { depth: number; counter: PartCounter; defaultType?: string; headers?: HeaderSection },
+    options: {
+      depth: number;
+      counter: PartCounter;
+      defaultType?: string;
+      headers?: HeaderSection;
+      headersEnd?: number;
+    },
   ) {
     if (options.depth > budget.mimeDepth) throw new BudgetExceeded("mimeDepth", budget.mimeDepth);
     if (++options.counter.parts > budget.mimeParts) throw new BudgetExceeded("mimeParts", budget.mimeParts);
     this.source = source;
     this.start = start;
-    this.end = end;
     this.depth = options.depth;
     this.#budget = budget;
     this.#counter = options.counter;
     this.#defaultType = options.defaultType ?? "text/plain";
-    this.headers = options.headers ?? parseHeaders(source, budget, start, end);
+    this.headers = options.headers ?? parseHeaders(source, budget, start, options.headersEnd ?? end);
+    this.end = Math.max(end, Math.min(this.headers.bodyStart, options.headersEnd ?? end));
   }
 
   get bodyStart(): number {
@@ -122,13 +128,17 @@ export class MimePart {
     return field === undefined ? "7bit" : parseParameterized(field.value).value.toLowerCase();
   }
 
+  /** A multipart whose boundary occurs; without one its body is a leaf like any other. */
   get isMultipart(): boolean {
-    return this.type === "multipart" && (this.parameters.get("boundary") ?? "") !== "";
+    return this.children.length > 0;
   }
 
   /** Parts of a multipart, in order; none for any other type. */
   get children(): readonly MimePart[] {
-    this.#children ??= this.isMultipart ? this.#split(this.parameters.get("boundary")!) : [];
+    if (this.#children === undefined) {
+      const boundary = this.type === "multipart" ? (this.parameters.get("boundary") ?? "") : "";
+      this.#children = boundary === "" ? [] : this.#split(boundary);
+    }
     return this.#children;
   }
 
@@ -171,22 +181,25 @@ export class MimePart {
   #split(boundary: string): MimePart[] {
     const parts: MimePart[] = [];
     let from = -1;
-    const add = (end: number) => {
-      if (from >= 0) parts.push(this.#child(from, Math.max(from, end)));
+    const add = (end: number, headersEnd: number) => {
+      if (from >= 0) parts.push(this.#child(from, Math.max(from, end), headersEnd));
     };
     for (const delimiter of delimiters(this.source, boundary, this.bodyStart, this.end)) {
-      add(delimiter.start);
+      add(delimiter.start, delimiter.line);
       from = delimiter.closing ? -1 : delimiter.end;
       if (delimiter.closing) break;
     }
-    add(this.end);
+    // A delimiter that ends the message announces nothing.
+    if (from < this.end) add(this.end, this.end);
     return parts;
   }
 
-  #child(start: number, end: number): MimePart {
+  /** A part without a body ends with its blank line, which the delimiter then shares. */
+  #child(start: number, end: number, headersEnd: number): MimePart {
     return new MimePart(this.source, start, end, this.#budget, {
       depth: this.depth + 1,
       counter: this.#counter,
+      headersEnd,
       // RFC 2046 §5.1.5
       defaultType: this.subtype === "digest" ? "message/rfc822" : "text/plain",
     });
@@ -196,7 +209,8 @@ export class MimePart {
 interface Delimiter {
   /** First octet of the line break before the delimiter line. */
   start: number;
-  /** First octet after the delimiter line. */
+  /** First octet of the delimiter line, and first octet after it. */
+  line: number;
   end: number;
   closing: boolean;
 }
@@ -221,7 +235,7 @@ function* delimiters(source: Buffer, boundary: string, from: number, to: number)
       let start = at;
       if (start > from && area[start - 1] === 0x0a) start--;
       if (start > from && area[start - 1] === 0x0d) start--;
-      yield { start, end: Math.min(i + 1, to), closing };
+      yield { start, line: at, end: Math.min(i + 1, to), closing };
       at = i;
     } else {
       at += needle.length; // a longer boundary that begins alike

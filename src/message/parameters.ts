@@ -27,7 +27,7 @@ export function parseParameterized(text: string): ParameterizedValue {
     // RFC 2231 §3: name*0, name*0*; §4: name*.
     const match = /^([^*]+)\*(?:(\d{1,4})(\*)?)?$/.exec(name);
     if (match === null) {
-      if (!plain.has(name)) plain.set(name, value.includes("=?") ? decodeWords(value) : value);
+      if (!plain.get(name)) plain.set(name, value.includes("=?") ? decodeWords(value) : value);
       continue;
     }
     const segment = { index: Number(match[2] ?? 0), coded: match[2] === undefined || match[3] === "*", value };
@@ -73,6 +73,8 @@ function splitParameters(text: string): string[] {
   const items: string[] = [];
   let item = "";
   let quoted = false;
+  /** A quoted string ended: what follows without ";" is the next parameter. */
+  let closed = false;
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const c = text[i]!;
@@ -82,6 +84,7 @@ function splitParameters(text: string): string[] {
     } else if (quoted) {
       item += c;
       if (c === '"') quoted = false;
+      closed = !quoted;
     } else if (depth > 0) {
       if (c === "(") depth++;
       else if (c === ")") depth--;
@@ -89,7 +92,13 @@ function splitParameters(text: string): string[] {
     else if (c === ";") {
       items.push(item);
       item = "";
+      closed = false;
     } else {
+      if (closed && /\S/.test(c)) {
+        items.push(item);
+        item = "";
+        closed = false;
+      }
       item += c;
       if (c === '"') quoted = true;
     }
