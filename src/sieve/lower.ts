@@ -128,7 +128,12 @@ export class Lowering {
   }
 
   /** The test that a call's match type and comparator ask for (RFC 5228 §2.7, RFC 5231, RFC 6134). */
-  match(call: Call, subject: Subject, keys: ArgumentNode | undefined, options: { fold?: Fold } = {}): Test {
+  match(
+    call: Call,
+    subject: Subject,
+    keys: ArgumentNode | undefined,
+    options: { fold?: Fold; capture?: false } = {},
+  ): Test {
     const span = call.node.span;
     const comparator = call.tags.get("comparator")?.value;
     const name = this.constants(comparator)?.[0];
@@ -151,7 +156,7 @@ export class Lowering {
         : call.tags.has("regex")
           ? "regex"
           : "is";
-    const capture = (how === "glob" || how === "regex") && this.scope.hasVariables;
+    const capture = (how === "glob" || how === "regex") && options.capture !== false && this.scope.hasVariables;
     return { op: "match", subject, how, fold, keys: values, ...(capture ? { capture: true } : {}), span };
   }
 }

@@ -40,7 +40,8 @@ function outsideParts(part: MimePart): string {
 }
 
 function bodyTexts(host: SieveHost, kind: string, types: readonly string[]): string[] {
-  if (kind === "raw") return [host.mail.body.toString("utf8")];
+  // An empty body is no string at all, as in Pigeonhole.
+  if (kind === "raw") return host.mail.body.length === 0 ? [] : [host.mail.body.toString("utf8")];
   const parts = [...withNested(host.mail.root)];
   if (kind === "content") return parts.filter((part) => types.some((type) => typeMatches(part, type))).map(contentOf);
   // §5.3: text of text parts, markup removed.
@@ -72,6 +73,8 @@ export const body: Extension = {
           call,
           to.subject("body", data, ["replace", "enclose", ...envelopeEffects], types ? [] : to.values(value)),
           call.arguments[0],
+          // Bodies set no match variables, as in Pigeonhole.
+          { capture: false },
         );
       },
     },

@@ -49,10 +49,13 @@ export function headerFields(host: SieveHost, data: Data, args: readonly string[
   if (data.mime === true) return partFields(host, names, data);
   const index = data.index as number | undefined;
   if (names.length === 1) return pick(host.mail.all(names[0]!), index);
-  return names.flatMap((name) => pick(host.mail.all(name), index));
+  return pick(
+    names.flatMap((name) => host.mail.all(name)),
+    index,
+  );
 }
 
-/** RFC 5260 §6: one field of each name, counted from the top, or from the bottom when negative. */
+/** RFC 5260 §6: one of the fields that are asked for, counted from the top, or from the bottom when negative. */
 function pick(fields: readonly MailField[], index: number | undefined): readonly MailField[] {
   if (index === undefined) return fields;
   const field = fields.at(index > 0 ? index - 1 : index);
@@ -66,10 +69,8 @@ function partFields(host: SieveHost, names: readonly string[], data: Data): Mail
   const index = data.index as number | undefined;
   const found: MailField[] = [];
   for (const part of parts) {
-    for (const name of names) {
-      const fields = part === host.mail.root ? host.mail.all(name) : part.headers.all(name);
-      found.push(...pick(fields, index));
-    }
+    const fields = names.flatMap((name) => (part === host.mail.root ? host.mail.all(name) : part.headers.all(name)));
+    found.push(...pick(fields, index));
   }
   return found;
 }
@@ -80,7 +81,7 @@ export function mimePieces(host: SieveHost, data: Data, args: readonly string[])
   const wanted = (data.parameters as readonly string[] | undefined)?.map((name) => name.toLowerCase());
   return headerFields(host, data, args).flatMap((field) => {
     const parsed = parseParameterized(field.value);
-    if (wanted !== undefined) return wanted.flatMap((name) => parsed.parameters.get(name) ?? []);
+    if (wanted !== undefined) return wanted.map((name) => parsed.parameters.get(name) ?? "");
     const [type = "", subtype] = parsed.value.split("/", 2).map((text) => text.trim());
     if (piece === "type") return [type];
     if (piece === "subtype") return subtype === undefined ? [""] : [subtype];
@@ -94,11 +95,9 @@ export function addressValues(host: SieveHost, data: Data, args: readonly string
   const delimiter = host.settings.recipientDelimiter;
   const values: string[] = [];
   for (const field of headerFields(host, data, args)) {
-    for (const mailbox of host.addressesOf(field)) {
-      if (mailbox.domain === "" || mailbox.local === "") {
-        if (part === "all" && mailbox.address !== "") values.push(mailbox.address);
-        continue;
-      }
+    const valid = host.addressesOf(field).filter((mailbox) => mailbox.domain !== "" && mailbox.local !== "");
+    if (valid.length === 0 && (part === "all" || field.value === "")) values.push(field.value);
+    for (const mailbox of valid) {
       const value = addressPart(mailbox, part, delimiter);
       if (value !== undefined) values.push(value);
     }
