@@ -79,6 +79,8 @@ export const budgetDefaults = {
   dkimKeyBits: 8_192,
   dmarcAuthors: 4,
   uriDomains: 20,
+  reportDomains: 10_000,
+  reportRows: 10_000,
   // scanners
   scannerReply: 16 * 1024 * 1024,
   scannerTimeoutMs: 60_000,
@@ -112,6 +114,7 @@ export const budgetDefaults = {
   mxHosts: 20,
   addressesPerHost: 10,
   recipientsPerTransaction: 100,
+  convertedBody: 64 * 1024 * 1024,
   userMapLines: 100_000,
   stsPolicyBytes: 64 * 1024,
   stsFetchMs: 30_000,
