@@ -30,7 +30,7 @@ export interface FlowControl {
 
 /** The key that one peer's connections share: IPv4 address, or the /64 of an IPv6 address. */
 export function peerKey(ip: string): string {
-  if (!isIPv6(ip)) return ip;
+  if (!ip.includes(":") || !isIPv6(ip)) return ip;
   const [head = "", tail] = (ip.split("%")[0] ?? "").split("::");
   const left = head === "" ? [] : head.split(":");
   if (tail !== undefined) {

@@ -112,7 +112,8 @@ export class Listener {
     const verdict = this.access?.check(ip);
     if (verdict && !verdict.allowed) return { ip, scopes: [], refusal: denied };
     // Level 2: half the connections, so that those which are open come to an end.
-    if (this.loadLevel() >= 2 && this.sessions.size > this.budget.connections / 2) {
+    const { connections } = this.budget;
+    if (this.loadLevel() >= 2 && connections > 0 && this.sessions.size > connections / 2) {
       return { ip, scopes: [], refusal: flowReplies.total };
     }
     const name = `${this.options.host}:${this.options.port}`;
