@@ -28,22 +28,28 @@ export function checkFlow(module: Module, reporter: Reporter): void {
 
 /** Counts places looked at and places where the finding held. */
 class Findings {
-  private readonly places = new Map<string, { code: Code; span: Span; seen: number; held: number; message: string }>();
+  private readonly places = new Map<Code, Map<number, { span: Span; seen: number; held: number; message: string }>>();
 
-  note(code: Code, span: Span, held: boolean, message: string): void {
-    const key = `${code} ${span.start.offset} ${span.end.offset}`;
-    const place = this.places.get(key) ?? { code, span, seen: 0, held: 0, message: "" };
-    place.seen++;
-    if (held) {
-      place.held++;
-      place.message ||= message;
+  note(code: Code, span: Span, held: boolean, message: () => string): void {
+    let byOffset = this.places.get(code);
+    if (!byOffset) this.places.set(code, (byOffset = new Map()));
+    const place = byOffset.get(span.start.offset);
+    if (!place) {
+      byOffset.set(span.start.offset, { span, seen: 1, held: Number(held), message: held ? message() : "" });
+      return;
     }
-    this.places.set(key, place);
+    place.seen++;
+    if (!held) return;
+    place.held++;
+    place.message ||= message();
   }
 
   report(reporter: Reporter): void {
-    for (const { code, span, seen, held, message } of this.places.values()) {
-      if (held > 0 && held === seen) reporter.report(code, { start: span.start.offset, end: span.end.offset }, message);
+    for (const [code, byOffset] of this.places) {
+      for (const { span, seen, held, message } of byOffset.values()) {
+        if (held !== seen) continue;
+        reporter.report(code, { start: span.start.offset, end: span.end.offset }, message);
+      }
     }
   }
 }
@@ -54,36 +60,26 @@ const hiddenSlots = new Set(Object.values(hidden).map(slotOf));
 
 /**
  * Backwards through a block. `later`: slots that are set afterwards on every way, before anything reads them, with the
- * line of that setting. Answers the same for the place before the block.
+ * line of that setting. It is changed to what holds for the place before the block.
  */
-function overwritten(
-  block: Block,
-  later: Map<number, number>,
-  module: Module,
-  findings: Findings,
-): Map<number, number> {
-  let overwrites = later;
+function overwritten(block: Block, later: Map<number, number>, module: Module, findings: Findings): void {
   for (let i = block.length - 1; i >= 0; i--) {
     const s = block[i]!;
     if (s.op === "set") {
       if (s.slot < fixedSlots.length && !hiddenSlots.has(s.slot)) {
-        const line = overwrites.get(s.slot);
-        const name = module.slots[s.slot]!.name;
-        findings.note("P043", s.span, line !== undefined, `${name} is always overwritten later, in line ${line}`);
+        const line = later.get(s.slot);
+        const message = () => `${module.slots[s.slot]!.name} is always overwritten later, in line ${line}`;
+        findings.note("P043", s.span, line !== undefined, message);
       }
-      overwrites = new Map(overwrites).set(s.slot, s.span.start.line);
+      later.set(s.slot, s.span.start.line);
     } else if (s.op === "if") {
-      const onThen = overwritten(s.then, overwrites, module, findings);
-      const onElse = overwritten(s.else, overwrites, module, findings);
-      overwrites = new Map([...onThen].filter(([slot]) => onElse.has(slot)));
+      const onThen = new Map(later);
+      overwritten(s.then, onThen, module, findings);
+      if (s.else.length > 0) overwritten(s.else, later, module, findings);
+      for (const slot of later.keys()) if (!onThen.has(slot)) later.delete(slot);
     }
-    const reads = readsOf(s);
-    if (reads.some((slot) => overwrites.has(slot))) {
-      overwrites = new Map(overwrites);
-      for (const slot of reads) overwrites.delete(slot);
-    }
+    if (later.size > 0) for (const slot of readsOf(s)) later.delete(slot);
   }
-  return overwrites;
 }
 
 /** Slots that the statement itself reads. */
@@ -110,20 +106,25 @@ function reachability(block: Block, facts: Assumptions, findings: Findings): voi
 
 function branch(s: IfStatement, facts: Assumptions, findings: Findings): void {
   const onThen = new Map(facts);
-  const onElse = new Map(facts);
   const possible = assume(s.test, true, onThen);
   const alone = possible || assume(s.test, true, new Map());
-  findings.note("P040", s.test.span, !alone, "this test can't be true: its parts contradict each other");
+  findings.note("P040", s.test.span, !alone, () => "this test can't be true: its parts contradict each other");
   if (s.then.length > 0 && alone) {
-    findings.note("P042", s.test.span, !possible, "never reached: the tests before or around it exclude this one");
-  }
-  const otherwise = assume(s.test, false, onElse);
-  if (s.else.length > 0 && !isElseIf(s.else)) {
-    const message = "never reached: the test before it is always true here";
-    findings.note("P042", s.else[0]!.span, !otherwise, message);
+    findings.note(
+      "P042",
+      s.test.span,
+      !possible,
+      () => "never reached: the tests before or around it exclude this one",
+    );
   }
   if (possible) reachability(s.then, onThen, findings);
-  if (otherwise) reachability(s.else, onElse, findings);
+  if (s.else.length > 0) {
+    const onElse = new Map(facts);
+    const otherwise = assume(s.test, false, onElse);
+    const message = () => "never reached: the test before it is always true here";
+    if (!isElseIf(s.else)) findings.note("P042", s.else[0]!.span, !otherwise, message);
+    if (otherwise) reachability(s.else, onElse, findings);
+  }
   for (const slot of writesOf(s)) facts.delete(slot);
 }
 
@@ -152,7 +153,7 @@ function readEarly(block: Block, called: Set<string>, findings: Findings): void 
   const read = (slot: number, span: Span): void => {
     const producer = producers.get(slot);
     if (producer === undefined) return;
-    const message = `${fixedSlots[slot]} is read before call (${producer})`;
+    const message = () => `${fixedSlots[slot]} is read before call (${producer})`;
     findings.note("P024", span, !called.has(producer), message);
   };
   for (const s of block) {
