@@ -59,6 +59,15 @@ export class EffectsOf {
     return into;
   }
 
+  /** Visits the slots that a block may write, some perhaps more than once. */
+  eachWrite(block: Block, visit: (slot: SlotIndex) => void): void {
+    walkStatements([block], (s) => {
+      if (s.op === "set") visit(s.slot);
+      else if (s.op === "lookup") for (const slot of s.writes) visit(slot);
+      else if (s.op === "call") for (const slot of this.routine(s.routine).writes) visit(slot);
+    });
+  }
+
   /** Whether a block may become asynchronous. */
   looksUp(block: Block): boolean {
     let found = false;

@@ -6,7 +6,7 @@
  * Failure: none; a bad constant regex is left for the emitter to report.
  */
 import { budgetDefaults } from "../../config/budget.ts";
-import { EffectsOf, EffectsSoFar, isPure } from "../effects.ts";
+import { EffectsOf, isPure } from "../effects.ts";
 import type { Block, IfStatement, Module, SlotIndex, Statement, Subject, Test, Value } from "../ir.ts";
 import { tester } from "../match.ts";
 import { subjectKey, unchain } from "../walk.ts";
@@ -32,10 +32,6 @@ class Known {
 
   set(slot: SlotIndex, text: string | undefined): void {
     this.own.set(slot, text);
-  }
-
-  forget(slots: Iterable<SlotIndex>): void {
-    for (const slot of slots) this.own.set(slot, undefined);
   }
 }
 
@@ -69,9 +65,8 @@ class Folder {
     }
     const folded = rechain(rules, this.block(otherwise, rules.length > 0 ? new Known(known) : known));
     if (rules.length > 0) {
-      const branches = new EffectsSoFar();
-      for (const rule of rules) this.effects.collect(rule.then, branches);
-      known.forget(this.effects.collect(otherwise, branches).writes);
+      for (const rule of rules) this.forgetWrites(rule.then, known);
+      this.forgetWrites(otherwise, known);
     }
     return folded;
   }
@@ -86,15 +81,18 @@ class Folder {
       case "effect":
         return { ...s, args: this.values(s.args, known) };
       case "each": {
-        const writes = this.effects.of([s]).writes;
-        known.forget(writes);
+        this.forgetWrites(s.body, known);
         const body = this.block(s.body, new Known(known));
         return { ...s, body };
       }
       default:
-        known.forget(this.effects.of([s]).writes);
+        this.forgetWrites([s], known);
         return s;
     }
+  }
+
+  private forgetWrites(block: Block, known: Known): void {
+    this.effects.eachWrite(block, (slot) => known.set(slot, undefined));
   }
 
   private test(t: Test, known: Known): Test {
