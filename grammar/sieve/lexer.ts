@@ -65,15 +65,19 @@ export class Lexer {
   text = "";
   /** Value of a number. */
   value = 0;
-  start: Position = { offset: 0, line: 1, column: 1 };
-  /** End of the token before the current one. */
-  previousEnd: Position = this.start;
   readonly #source: string;
   readonly #file: string;
   readonly #limits: LexerLimits;
   #at = 0;
   #line = 1;
   #lineStart = 0;
+  // Where the current token starts and the one before it ended: numbers, since most are never asked for.
+  #startAt = 0;
+  #startLine = 1;
+  #startLineStart = 0;
+  #endAt = 0;
+  #endLine = 1;
+  #endLineStart = 0;
 
   constructor(source: string, file: string, limits: LexerLimits, errors: SyntaxProblem[]) {
     this.#source = source;
@@ -88,6 +92,21 @@ export class Lexer {
     return { offset: this.#at, line: this.#line, column: this.#at - this.#lineStart + 1 };
   }
 
+  get start(): Position {
+    return { offset: this.#startAt, line: this.#startLine, column: this.#startAt - this.#startLineStart + 1 };
+  }
+
+  /** End of the token before the current one. */
+  get previousEnd(): Position {
+    return { offset: this.#endAt, line: this.#endLine, column: this.#endAt - this.#endLineStart + 1 };
+  }
+
+  #markStart(): void {
+    this.#startAt = this.#at;
+    this.#startLine = this.#line;
+    this.#startLineStart = this.#lineStart;
+  }
+
   spanFrom(start: Position, end: Position): Span {
     return { file: this.#file, start, end };
   }
@@ -99,13 +118,15 @@ export class Lexer {
 
   /** Goes to the next token. */
   next(): void {
-    this.previousEnd = this.position;
+    this.#endAt = this.#at;
+    this.#endLine = this.#line;
+    this.#endLineStart = this.#lineStart;
     const problem = this.#skipBlanks();
     if (problem !== undefined) {
       this.#fail(problem);
       return;
     }
-    this.start = this.position;
+    this.#markStart();
     const source = this.#source;
     const code = source.charCodeAt(this.#at);
     if (Number.isNaN(code)) {
@@ -160,7 +181,7 @@ export class Lexer {
   }
 
   #hashComment(): boolean {
-    this.start = this.position;
+    this.#markStart();
     const newline = this.#source.indexOf("\n", this.#at);
     const end = newline < 0 ? this.#source.length : newline;
     const nul = this.#source.slice(this.#at, end).includes("\0");
@@ -169,7 +190,7 @@ export class Lexer {
   }
 
   #bracketComment(): string | undefined {
-    this.start = this.position;
+    this.#markStart();
     const begin = this.#at;
     const end = this.#source.indexOf("*/", begin + 2);
     this.#moveTo(end < 0 ? this.#source.length : end + 2);

@@ -22,6 +22,9 @@ export interface CheckContext {
   file: string;
 }
 
+/** Shared by all calls without tags. */
+const noTags = new Map<string, TagUse>();
+
 const typeNames = { string: "a string", list: "a string list", number: "a number", tag: "a tag" } as const;
 
 export class Checker {
@@ -34,6 +37,8 @@ export class Checker {
   /** The test side of names that are commands too. */
   #testSides = new Map<string, TestSpec>();
   #tags = new Map<string, TagSpec[]>();
+  /** All tags of a construct, until another extension is enabled. */
+  #tagLists = new Map<CommandSpec | TestSpec, TagSpec[]>();
   readonly #reported = new Set<string>();
   #errors = 0;
   /** The sibling just before the one at hand, for if-chains. */
@@ -60,6 +65,7 @@ export class Checker {
     if (extension === undefined || this.context.settings.disabledExtensions.includes(capability)) return false;
     if (this.scope.enabled.has(capability)) return true;
     this.scope.enabled.add(capability);
+    this.#tagLists = new Map();
     for (const spec of [...(extension.commands ?? []), ...(extension.tests ?? [])]) this.#commands.set(spec.name, spec);
     for (const hybrid of extension.hybrids ?? []) {
       this.#commands.set(hybrid.name, { ...hybrid, kind: "command", lower: hybrid.lowerCommand });
@@ -172,12 +178,12 @@ export class Checker {
     return {
       spec,
       node,
-      tags: new Map(),
+      tags: noTags,
       arguments: [],
       tests: [],
       block: undefined,
       constant: undefined,
-      notes: new Map(),
+      unreachable: false,
     };
   }
 
@@ -289,6 +295,7 @@ export class Checker {
       use.value = value;
       this.#checkStrings(value);
     }
+    if (call.tags === noTags) call.tags = new Map();
     call.tags.set(name, use);
     spec.check?.(use, call, this);
     if (this.#errors > before) return 0;
@@ -296,9 +303,12 @@ export class Checker {
   }
 
   #tagsOf(spec: CommandSpec | TestSpec): TagSpec[] {
+    const known = this.#tagLists.get(spec);
+    if (known !== undefined) return known;
     const tags = [...(spec.tags ?? []), ...(this.#tags.get(spec.name) ?? [])];
     if (spec.match) tags.push(...(this.#tags.get("@match") ?? []));
     if (spec.addressPart) tags.push(...(this.#tags.get("@address") ?? []));
+    this.#tagLists.set(spec, tags);
     return tags;
   }
 
@@ -425,7 +435,7 @@ function fits(argument: ArgumentNode, type: "string" | "list" | "number"): boole
 
 /** False for the block of an if or elsif whose test is known to be false, or that follows a branch always taken. */
 function reachable(call: Call): boolean {
-  return call.notes.get("reached") !== false && !(call.tests.length === 1 && call.tests[0]!.constant === false);
+  return !call.unreachable && !(call.tests.length === 1 && call.tests[0]!.constant === false);
 }
 
 function requireHint(capability: string): string {

@@ -51,7 +51,7 @@ export class Lowering {
   #chain(chain: readonly Call[]): Block {
     let rest: Block = [];
     for (const call of chain.toReversed()) {
-      if (call.notes.get("reached") === false) continue;
+      if (call.unreachable) continue;
       const constant = call.spec.name === "else" ? true : call.tests[0]?.constant;
       if (constant === false) continue;
       const body = this.block(call.block ?? []);

@@ -49,8 +49,8 @@ export interface Call {
   block: Call[] | undefined;
   /** Known value of a test (constant folding), undefined when it depends on the message. */
   constant: boolean | undefined;
-  /** What static check found out for lowering. */
-  notes: Map<string, unknown>;
+  /** A branch of an if-chain: an earlier one is always taken, so this one never is. */
+  unreachable: boolean;
 }
 
 interface Construct {

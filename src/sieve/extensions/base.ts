@@ -57,9 +57,8 @@ function placeBranch(call: Call, check: Checker): boolean {
     return false;
   }
   if (call.spec.name === "if") return true;
-  const taken = before!.notes.get("taken") === true || before!.tests[0]?.constant === true;
-  call.notes.set("taken", taken);
-  if (taken) call.notes.set("reached", false);
+  const taken = before!.unreachable || before!.tests[0]?.constant === true;
+  call.unreachable = taken;
   return !taken || call.node.block === undefined;
 }
 
