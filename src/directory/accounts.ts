@@ -41,6 +41,8 @@ export class AccountDirectory implements Directory {
   private readonly domains: ReadonlySet<string>;
   private readonly accounts = new Map<string, Account>();
   private readonly targets = new Map<string, readonly string[]>();
+  /** Local domains with an account or alias of their own; in the others every address exists. */
+  private readonly populated = new Set<string>();
   private readonly tokens: TokenVerifier | undefined;
   private running = 0;
   private readonly waiting: Array<() => void> = [];
@@ -51,6 +53,7 @@ export class AccountDirectory implements Directory {
     for (const account of options.accounts) this.add(account);
     for (const [alias, targets] of Object.entries(options.aliases ?? {})) {
       this.targets.set(alias.toLowerCase(), targets);
+      this.populated.add(domainOf(alias));
     }
   }
 
@@ -62,6 +65,7 @@ export class AccountDirectory implements Directory {
       throw new RangeError(`account ${address}: the password is not a $scrypt$ hash`);
     }
     this.accounts.set(address, account);
+    this.populated.add(domainOf(address));
     for (const alias of account.aliases ?? []) this.targets.set(alias.toLowerCase(), [address]);
   }
 
@@ -71,7 +75,12 @@ export class AccountDirectory implements Directory {
 
   resolve(address: string): readonly string[] {
     const wanted = this.canonical(address);
-    return this.accounts.has(wanted) ? [wanted] : (this.targets.get(wanted) ?? []);
+    if (this.accounts.has(wanted)) return [wanted];
+    const targets = this.targets.get(wanted);
+    if (targets) return targets;
+    // A gateway may not know the users of a domain that it takes mail for: then each address stands for itself.
+    const domain = domainOf(wanted);
+    return this.domains.has(domain) && !this.populated.has(domain) ? [wanted] : [];
   }
 
   exists(address: string): boolean {

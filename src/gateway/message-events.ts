@@ -57,9 +57,12 @@ export function createMessageEvents(options: MessageEventsOptions): MessageEvent
     async relay(message, domain, preset) {
       const session = open("smtpOut", "onRelay", message);
       if (!session) return { route: preset, origin: preset.host === "" ? "" : "onRcptTo" };
-      session.input("rcptDomain", domain);
+      session.input("rcptToDomain", domain);
       session.input("remoteSmtpHost", preset.host);
-      if (preset.host !== "") session.input("remoteSmtpPort", String(preset.port));
+      if (preset.host !== "") {
+        session.input("remoteSmtpPort", String(preset.port));
+        session.input("sslEnabled", preset.implicitTls ? "yes" : "no");
+      }
       const result = await session.run("onRelay");
       const reply = replyOf("onRelay", result);
       const route = session.route() ?? preset;

@@ -12,10 +12,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { GeoIp } from "../checks/geoip/geoip.ts";
 import type { ListenerConfig } from "../config/schema.ts";
 import { createDeliverer, type DelivererOptions, type PostalDeliverer } from "../delivery/deliverer.ts";
+import { deliverToQuarantine, quarantineReason } from "../delivery/quarantine.ts";
 import { Srs } from "../delivery/srs.ts";
 import { createResolver } from "../dns/resolver.ts";
 import type { Outcome } from "../message/outcome.ts";
 import { createProcessor } from "../processing/processor.ts";
+import { controlPath, serveOperations } from "../queue/control.ts";
+import { createOperations } from "../queue/operations.ts";
 import { createScheduler, type Scheduler } from "../queue/scheduler.ts";
 import { type DiskSpool, openSpool } from "../queue/spool.ts";
 import type { AccessRule } from "../smtp/incoming/access.ts";
@@ -115,8 +118,14 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       schedulers.push(
         createScheduler({
           spool,
-          deliverer: { deliver: (message, recipients, body) => deliverer.deliver(message, recipients, body) },
-          destinationOf: (message, recipient) => deliverer.destinationOf(message, recipient),
+          deliverer: {
+            deliver: (message, recipients, body) =>
+              quarantineReason(message) === undefined
+                ? deliverer.deliver(message, recipients, body)
+                : deliverToQuarantine(store, message, recipients, body),
+          },
+          destinationOf: (message, recipient) =>
+            quarantineReason(message) === undefined ? deliverer.destinationOf(message, recipient) : "quarantine",
           processor: createProcessor({
             spool,
             filters: () => filters.current(),
@@ -141,12 +150,26 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         }),
       );
     }
+    for (const [index, spool] of spools.entries()) {
+      const dir = join(config.data, "queue");
+      const operations = createOperations({
+        spool,
+        scheduler: schedulers[index]!,
+        store,
+        reports: events.reports,
+        hostName: config.server.name,
+        log: moduleLogger(log, "QUEUE"),
+        journal: join(dir, "journal.log"),
+      });
+      const control = await serveOperations(controlPath(dir, plan.shards[index]!), operations, budget);
+      closers.push(() => control.close());
+    }
     const gauge = new ProcessLoadGauge(
       {
         queueFolder: config.data,
         diskFree: [2_048 * mib, 1_024 * mib, 256 * mib],
         memory: [1_024 * mib, 1_536 * mib, 2_048 * mib],
-        loopDelayMs: [100, 250, 1_000],
+        loopDelayMs: [250, 1_000, 5_000],
         intervalMs: gaugeMs,
       },
       (level, reading) => {

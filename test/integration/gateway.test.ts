@@ -11,7 +11,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { parse, stringify } from "yaml";
-import { dialogue, dumped, freePort, Lab, peer, posternIn, sendMessage, until } from "./lab.ts";
+import { dialogue, dumped, freePort, type Gateway, Lab, peer, posternIn, sendMessage, until } from "./lab.ts";
 
 const run = promisify(execFile);
 const lab = new Lab();
@@ -37,7 +37,7 @@ test("5,000 messages relayed to a real smtp-sink: all arrive once", { timeout: 1
   await until("all delivered", () => dumped(sink.dump).length >= 5_000, 60_000);
   await sleep(300);
   assert.equal(dumped(sink.dump).length, 5_000);
-  assert.equal(JSON.parse(gateway.postern("queue", "list", "--json").out).length, 0);
+  assert.equal(waiting(gateway).length, 0);
   await sink.stop();
   await gateway.kill("SIGTERM");
 });
@@ -142,14 +142,14 @@ test("a next hop that is down, then up: mail waits, is retried, arrives", { time
     queue: quickRetry,
   });
   await sendMessage(gateway.port, { from: "a@sender.test", to: ["x@out.test"], text: "Subject: waits\n\nhi\n" });
-  const waiting = await until("a failed attempt is on record", () => {
-    const list = JSON.parse(gateway.postern("queue", "list", "--json").out) as Array<{ failure: string }>;
+  const failed = await until("a failed attempt is on record", () => {
+    const list = waiting(gateway);
     return list.length === 1 && list[0]!.failure !== "" ? list : undefined;
   });
-  assert.match(waiting[0]!.failure, /4\d\d|refused|connect/i);
+  assert.match(failed[0]!.failure, /4\d\d|refused|connect/i);
   const sink = await lab.sink([], port);
   await until("the message arrived", () => dumped(sink.dump).length === 1);
-  await until("the queue is empty", () => JSON.parse(gateway.postern("queue", "list", "--json").out).length === 0);
+  await until("the queue is empty", () => waiting(gateway).length === 0);
   await sink.stop();
   await gateway.kill("SIGTERM");
 });
@@ -174,7 +174,7 @@ test("a next hop that answers 550: the sender gets a report in the script's word
     text: "Subject: original\nMessage-ID: <1@local.test>\n\nhi\n",
   });
   const report = await until("the report arrived", () => {
-    const shown = gateway.postern("store", "export", "me@local.test");
+    const shown = gateway.postern("store", "show", "me@local.test", "1");
     return shown.code === 0 && shown.out.includes("multipart/report") ? shown.out : undefined;
   });
   assert.match(report, /^Subject: Sorry, me@local\.test\r?$/m);
@@ -310,7 +310,7 @@ test("what can't start says why in one line and starts nothing", { timeout: 60_0
   assert.match(unknown.err, /broken\.yaml:\d+:\d+: error C004 unknown key "listners"/);
   assert.match(attempt({}).err, /cannot listen on 127\.0\.0\.1:\d+: the port is in use/);
   assert.match(attempt({ listeners: free, policy: { smtpFilters: "nowhere.script" } }).err, /cannot read the policy/);
-  assert.match(attempt({ listeners: free, data: "/proc/nowhere" }).err, /cannot use the data folder/);
+  assert.match(attempt({ listeners: free, data: join(gateway.configFile, "var") }).err, /cannot use the data folder/);
   assert.match(attempt({ listeners: free, data: join(gateway.folder, "var") }).err, /already runs|in use/);
   await gateway.kill("SIGTERM");
 });
@@ -357,6 +357,13 @@ async function underLoad(
   };
   await Promise.all([...Array.from({ length: sessions }, one), meanwhile(() => accepted.length)]);
   return { accepted, dropped };
+}
+
+/** What waits in the queue. */
+function waiting(gateway: Gateway): Array<{ id: string; failure: string }> {
+  const { code, out, err } = gateway.postern("queue", "list", "--json");
+  assert.equal(code, 0, err);
+  return (JSON.parse(out) as { messages: Array<{ id: string; failure: string }> }).messages;
 }
 
 function reachable(port: number): Promise<boolean> {
