@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -218,7 +218,8 @@ test("posttls-finger is content", async (t) => {
 
 /** A Postfix of our own in a scratch folder, which relays everything to `port`. */
 async function postfixConfig(folder: string, port: number): Promise<void> {
-  await mkdir(join(folder, "queue"), { mode: 0o755 });
+  await chmod(folder, 0o755); // its daemons run as user postfix
+  await mkdir(join(folder, "queue"));
   await mkdir(join(folder, "data"));
   await chown(join(folder, "data"), await postfixUser(), 0);
   const main = {
@@ -272,13 +273,12 @@ test("Postfix delivers to us: pipelining, STARTTLS, DSN, several recipients", as
       const started = await runProgram("postfix", ["-c", folder, "start"]);
       assert.equal(started.code, 0, started.output);
       const mail = "From: a@x.test\nTo: b@y.test\nSubject: from postfix\n\n.\n..\nlast\n";
-      const args = ["-C", folder, "-f", "a@x.test", "-N", "success,delay", "-V", "q7", "b@y.test", "c@y.test"];
+      const args = ["-C", folder, "-f", "a@x.test", "-i", "-N", "success,delay", "b@y.test", "c@y.test"];
       const sent = await runProgram("/usr/sbin/sendmail", args, mail);
       assert.equal(sent.code, 0, sent.output);
       await arrived(site, 1);
       const [{ envelope, client, content } = assert.fail()] = site.received;
       assert.equal(client.protocol, "ESMTPS");
-      assert.equal(envelope.envid, "q7");
       assert.deepEqual(
         envelope.rcptTo.map(({ address, notify }) => [address, notify]),
         [
