@@ -9,9 +9,10 @@ import { printable } from "../message/outcome.ts";
 import type { SharedState } from "../state/types.ts";
 import { type Authentication, authenticate, summariseDkim } from "./authenticate.ts";
 import { checkDnsbl } from "./dnsbl.ts";
+import { verifyDomainKeys } from "./domainkeys.ts";
 import type { GeoIp } from "./geoip/geoip.ts";
 import { checkGreylist, type GreylistOptions } from "./greylist.ts";
-import type { MessageSource } from "./message.ts";
+import { type MessageSource, readMessage } from "./message.ts";
 import { checkSenderMx } from "./mx.ts";
 import { checkReverseDns } from "./rdns.ts";
 import { checkSpf, type SpfResult } from "./spf/check.ts";
@@ -24,6 +25,8 @@ export interface FactServices {
   geoip: GeoIp | undefined;
   /** undefined: greylisting is off and everybody passes. */
   greylist: GreylistOptions | undefined;
+  /** Historic DomainKeys (RFC 4870): off unless true; checkDomainKey then answers "none". */
+  domainKeys?: boolean;
   /** Whole time one fact may take, ms. Default 10,000. */
   deadlineMs?: number;
 }
@@ -126,6 +129,16 @@ const methods: Readonly<Record<string, Method>> = {
     reads: sender,
     run: async (facts, read) => ({ ARCResult: (await facts.authentication(read)).arc.result }),
   },
+  checkDomainKey: {
+    source: "message",
+    reads: [],
+    async run(facts) {
+      const { ctx, domainKeys } = facts.services;
+      if (domainKeys !== true) return { DomainKeyResult: "none" };
+      const message = await readMessage(facts.message(), ctx.budget);
+      return { DomainKeyResult: (await verifyDomainKeys(message, ctx)).result };
+    },
+  },
 };
 
 /** Names that `SenderFacts.call` knows. */
@@ -149,8 +162,14 @@ export class SenderFacts {
     this.#message = open;
     this.#authentication = undefined;
     for (const key of this.#answers.keys()) {
-      if (methods[key.slice(0, key.indexOf("\0"))]!.source === "message") this.#answers.delete(key);
+      if (methods[key.split("\0", 1)[0]!]!.source === "message") this.#answers.delete(key);
     }
+  }
+
+  /** The message at hand, from its start. */
+  message(): MessageSource {
+    if (this.#message === undefined) throw new FactError("there is no message yet");
+    return this.#message();
   }
 
   /** FactSource.call: output variables of method `name`. Rejects with FactError. */
@@ -206,9 +225,8 @@ export class SenderFacts {
   }
 
   async #authenticate(read: Read): Promise<Authentication> {
-    if (this.#message === undefined) throw new FactError("there is no message yet");
     const input = { ip: read("remoteSmtpIp"), helo: read("ehloHost"), mailFrom: read("mailFrom") };
-    return authenticate(this.#message(), input, this.services.ctx, this.#spfOf(input));
+    return authenticate(this.message(), input, this.services.ctx, this.#spfOf(input));
   }
 
   #record(record: FactRecord): void {

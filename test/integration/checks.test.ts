@@ -133,19 +133,20 @@ test("opendkim signs, we verify; we sign, opendkim verifies", async (t) => {
 
 const python = "/usr/bin/python3";
 
-async function hasDkimpy(t: TestContext): Promise<boolean> {
+/** Whether the system's python has these modules; skips the test, or fails it, when not. */
+async function hasModules(t: TestContext, modules: string): Promise<boolean> {
   try {
-    await execute(python, ["-c", "import dkim, nacl"]);
+    await execute(python, ["-c", `import ${modules}`]);
     return true;
   } catch {
-    if (process.env.POSTERN_REQUIRE_PEERS === "1") throw new Error("needs dkimpy");
-    t.skip("needs dkimpy");
+    if (process.env.POSTERN_REQUIRE_PEERS === "1") throw new Error(`needs python ${modules}`);
+    t.skip(`needs python ${modules}`);
     return false;
   }
 }
 
 test("dkimpy signs, we verify; we sign, dkimpy verifies: rsa and ed25519", async (t) => {
-  if (!(await hasDkimpy(t))) return;
+  if (!(await hasModules(t, "dkim, nacl"))) return;
   const folder = scratch(t);
   writeFileSync(join(folder, "rsa.pem"), rsaPem);
   writeFileSync(
@@ -175,35 +176,40 @@ test("dkimpy signs, we verify; we sign, dkimpy verifies: rsa and ed25519", async
   assert.equal(answer.stdout.trim(), "[True, True]");
 });
 
+/** Starts unbound without privileges on a free port; `lines` come after the `server:` clause's own. */
+async function startUnbound(t: TestContext, unbound: string, folder: string, lines: string[]): Promise<string> {
+  const port = await freePort();
+  const own = [
+    "server:",
+    `  directory: "${folder}"`,
+    '  username: ""',
+    '  chroot: ""',
+    '  pidfile: ""',
+    "  use-syslog: no",
+    "  do-daemonize: no",
+    `  interface: 127.0.0.1@${port}`,
+  ];
+  writeFileSync(join(folder, "unbound.conf"), [...own, ...lines].join("\n"));
+  await start(t, unbound, ["-d", "-c", join(folder, "unbound.conf")], port);
+  return `127.0.0.1:${port}`;
+}
+
 test("the resolver and unbound understand each other", async (t) => {
   const unbound = peer(t, "unbound");
   if (unbound === undefined) return;
   const folder = scratch(t);
-  const port = await freePort();
-  const long = Array.from({ length: 12 }, () => `\\"${"x".repeat(200)}\\"`).join(" ");
-  writeFileSync(
-    join(folder, "unbound.conf"),
-    [
-      "server:",
-      `  directory: "${folder}"`,
-      '  username: ""',
-      '  chroot: ""',
-      '  pidfile: ""',
-      "  use-syslog: no",
-      "  do-daemonize: no",
-      `  interface: 127.0.0.1@${port}`,
-      '  module-config: "iterator"',
-      '  local-zone: "example.test." static',
-      '  local-data: "example.test. 300 IN SOA ns.example.test. admin.example.test. 1 3600 600 86400 120"',
-      '  local-data: "example.test. 300 IN A 192.0.2.1"',
-      '  local-data: "example.test. 300 IN AAAA 2001:db8::1"',
-      '  local-data: "example.test. 300 IN MX 10 mx.example.test."',
-      `  local-data: '_25._tcp.example.test. 300 IN TLSA 3 1 1 ${"ab".repeat(32)}'`,
-      `  local-data: 'long.example.test. 300 IN TXT ${long.replace(/\\"/g, '"')}'`,
-    ].join("\n"),
-  );
-  await start(t, unbound, ["-d", "-c", join(folder, "unbound.conf")], port);
-  const resolver = createResolver({ servers: [`127.0.0.1:${port}`], budget: budgetWith() });
+  const long = Array.from({ length: 12 }, () => `"${"x".repeat(200)}"`).join(" ");
+  const address = await startUnbound(t, unbound, folder, [
+    '  module-config: "iterator"',
+    '  local-zone: "example.test." static',
+    '  local-data: "example.test. 300 IN SOA ns.example.test. admin.example.test. 1 3600 600 86400 120"',
+    '  local-data: "example.test. 300 IN A 192.0.2.1"',
+    '  local-data: "example.test. 300 IN AAAA 2001:db8::1"',
+    '  local-data: "example.test. 300 IN MX 10 mx.example.test."',
+    `  local-data: '_25._tcp.example.test. 300 IN TLSA 3 1 1 ${"ab".repeat(32)}'`,
+    `  local-data: 'long.example.test. 300 IN TXT ${long}'`,
+  ]);
+  const resolver = createResolver({ servers: [address], budget: budgetWith() });
   t.after(() => resolver.close());
   assert.deepEqual((await resolver.resolve("Example.test", "A")).records, ["192.0.2.1"]);
   assert.deepEqual((await resolver.resolve("example.test", "AAAA")).records, ["2001:db8::1"]);
@@ -215,4 +221,50 @@ test("the resolver and unbound understand each other", async (t) => {
   assert.equal((await resolver.resolve("long.example.test", "TXT")).records[0]!.length, 2_400);
   const missing = await resolver.resolve("missing.example.test", "A");
   assert.deepEqual([missing.nxdomain, missing.ttl], [true, 120]);
+});
+
+const signZone = `
+import sys, time, dns.dnssec, dns.name, dns.rrset
+from cryptography.hazmat.primitives.asymmetric import ec
+key = ec.generate_private_key(ec.SECP256R1())
+origin = dns.name.from_text("signed.test.")
+dnskey = dns.dnssec.make_dnskey(key.public_key(), dns.dnssec.Algorithm.ECDSAP256SHA256, flags=257)
+now = time.time()
+rows = [
+    ("signed.test.", "SOA", "ns.signed.test. a.signed.test. 1 3600 600 86400 60"),
+    ("signed.test.", "NS", "ns.signed.test."),
+    ("ns.signed.test.", "A", "127.0.0.1"),
+    ("mx.signed.test.", "A", "192.0.2.1"),
+]
+sets = [dns.rrset.from_text(name, 300, "IN", kind, data) for name, kind, data in rows]
+sets.append(dns.rrset.from_rdata(origin, 300, dnskey))
+with open(sys.argv[1] + "/zone", "w") as zone:
+    for rrset in sets:
+        rrsig = dns.dnssec.sign(rrset, key, origin, dnskey, inception=now - 3600, expiration=now + 86400)
+        print(rrset.to_text(), dns.rrset.from_rdata(rrset.name, 300, rrsig).to_text(), sep="\\n", file=zone)
+    print("forged.signed.test. 300 IN A 192.0.2.66", file=zone)
+with open(sys.argv[1] + "/anchor", "w") as anchor:
+    print("signed.test. IN DNSKEY", dnskey.to_text(), file=anchor)
+`;
+
+test("unbound's verdict on DNSSEC is told: AD on a signed answer, SERVFAIL on an unsigned one", async (t) => {
+  const unbound = peer(t, "unbound");
+  if (unbound === undefined || !(await hasModules(t, "dns.dnssec, cryptography"))) return;
+  const folder = scratch(t);
+  await execute(python, ["-c", signZone, folder]);
+  const address = await startUnbound(t, unbound, folder, [
+    '  module-config: "validator iterator"',
+    '  local-zone: "test." nodefault',
+    `  trust-anchor-file: "${folder}/anchor"`,
+    "auth-zone:",
+    '  name: "signed.test."',
+    `  zonefile: "${folder}/zone"`,
+    "  for-downstream: no",
+    "  for-upstream: yes",
+  ]);
+  const resolver = createResolver({ servers: [address], budget: budgetWith() });
+  t.after(() => resolver.close());
+  const answer = await resolver.resolve("mx.signed.test", "A");
+  assert.deepEqual([answer.records, answer.authenticated], [["192.0.2.1"], true]);
+  await assert.rejects(resolver.resolve("forged.signed.test", "A"), /rcode 2/);
 });

@@ -180,6 +180,7 @@ test("facts about a message end with it", async () => {
   assert.deepEqual(await facts.call("checkDKIM", read), { DKIMResult: "pass" });
   assert.deepEqual(await facts.call("checkDMARC", read), { DMARCResult: "pass", DMARCPolicy: "reject" });
   assert.deepEqual(await facts.call("checkARC", read), { ARCResult: "none" });
+  assert.deepEqual(await facts.call("checkDomainKey", read), { DomainKeyResult: "none" });
   facts.setMessage(() => Buffer.from(plain));
   assert.deepEqual(await facts.call("checkDKIM", read), { DKIMResult: "none" });
 });
@@ -191,6 +192,12 @@ test("a fact that takes too long or can't be had is an error with a record", asy
   await assert.rejects(facts.call("checkSPF", read), /within 20 ms/);
   await assert.rejects(facts.call("checkNothing", read), /no such check/);
   assert.equal(facts.trace[0]?.failure, "no answer within 20 ms");
+});
+
+test("DomainKeys are looked at only when switched on", async () => {
+  const facts = createFactSource(services({ domainKeys: true }));
+  facts.setMessage(() => Buffer.from(`DomainKey-Signature: broken\r\n${plain}`));
+  assert.deepEqual(await facts.call("checkDomainKey", read), { DomainKeyResult: "permerror" });
 });
 
 test("block lists are not asked about authenticated users", async () => {
