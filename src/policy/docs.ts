@@ -5,21 +5,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { codes } from "./codes.ts";
-import {
-  actions,
-  aliases,
-  comparators,
-  eventContext,
-  eventDocs,
-  eventNames,
-  geoListRow,
-  methods,
-  type Origin,
-  otherTests,
-  type ValueType,
-  type VariableRow,
-  variables,
-} from "./vocabulary.ts";
+import { eventContext, eventDocs, eventNames } from "./events.ts";
+import { aliases, geoListRow, type Origin, type ValueType, type VariableRow, variables } from "./variables.ts";
+import { actions, comparators, methods, otherTests } from "./vocabulary.ts";
 
 const reference = resolve(import.meta.dirname, "../../docs/reference");
 export const vocabularyFile = resolve(reference, "smtpfilters.md");

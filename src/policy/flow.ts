@@ -9,9 +9,10 @@ import type { Span } from "../language/span.ts";
 import { statementValues, testValues, walkTests, walkValue } from "../language/walk.ts";
 import { type Assumptions, assume, known } from "./assume.ts";
 import type { Code } from "./codes.ts";
+import { eventContext, eventNames } from "./events.ts";
 import type { Reporter } from "./reporter.ts";
 import { fixedSlots, hidden, slotOf } from "./slots.ts";
-import { eventContext, eventNames, variables } from "./vocabulary.ts";
+import { variables } from "./variables.ts";
 
 export function checkFlow(module: Module, reporter: Reporter): void {
   const findings = new Findings();

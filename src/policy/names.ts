@@ -3,22 +3,17 @@
  * Names are compared without case (smtpfilters.md L5, L6). Pure look-ups over vocabulary.ts.
  */
 import { nearest } from "../language/nearest.ts";
+import { eventContext, eventNames } from "./events.ts";
 import type { EventName } from "./types.ts";
+import { aliases, geoList, geoListRow, type VariableRow, variables } from "./variables.ts";
 import {
   type ActionRow,
   actions,
-  aliases,
   type ComparatorRow,
   comparators,
-  eventContext,
-  eventNames,
-  geoList,
-  geoListRow,
   type MethodRow,
   methods,
   otherTests,
-  type VariableRow,
-  variables,
 } from "./vocabulary.ts";
 
 export interface KnownVariable {

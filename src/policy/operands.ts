@@ -10,7 +10,8 @@ import { nearest } from "../language/nearest.ts";
 import { compileRegex, RegexError } from "../language/regex.ts";
 import type { KnownVariable } from "./names.ts";
 import type { Reporter } from "./reporter.ts";
-import type { ComparatorRow, ValueType, VariableRow } from "./vocabulary.ts";
+import type { ValueType, VariableRow } from "./variables.ts";
+import type { ComparatorRow } from "./vocabulary.ts";
 
 /** The value in its canonical form, or undefined when the engine ignores the assignment (smtpfilters.md §4). */
 export function acceptValue(type: ValueType, value: string): string | undefined {

@@ -15,13 +15,14 @@ import type { RouteOverride } from "../message/envelope.ts";
 import { printable } from "../message/outcome.ts";
 import { countryVerdict } from "./country.ts";
 import { effectOf } from "./effects.ts";
+import { eventContext, eventNames } from "./events.ts";
 import type { Lowered } from "./lower.ts";
 import { findMethod, findVariable } from "./names.ts";
 import { acceptValue } from "./operands.ts";
 import { overrideSlots, routeOf } from "./route.ts";
 import { defaultSlots, fixedSlot, hidden, slotOf } from "./slots.ts";
 import type { EventName, EventResult, FactSource, PolicyContext, PolicyEffect, PolicySession } from "./types.ts";
-import { eventContext, eventNames, variables } from "./vocabulary.ts";
+import { variables } from "./variables.ts";
 
 const slot = {
   action: slotOf("smtpAction"),

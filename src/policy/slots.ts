@@ -3,9 +3,10 @@
  * it), then some of the engine's own. Slots that a script adds follow after these.
  */
 
+import { eventContext } from "./events.ts";
 import { eventsOf } from "./names.ts";
 import type { PolicyContext } from "./types.ts";
-import { eventContext, variables } from "./vocabulary.ts";
+import { variables } from "./variables.ts";
 
 /** Engine slots without a name in the language. */
 export const hidden = {

@@ -212,8 +212,15 @@ class Player {
     const { tls } = this.session.connect;
     const settings = this.settings();
     const mechanisms = tls ? settings.authSecure : settings.authPlain;
-    const terms = { profile: "mx" as const, settings, tlsAvailable: true, mechanisms, xclientTrusted: false };
-    return ehloLines({ ...initialState(tls), greeted: "EHLO" }, terms, Date.now()).slice(1);
+    const terms = {
+      profile: "mx" as const,
+      settings,
+      tlsAvailable: true,
+      mechanisms,
+      xclientTrusted: false,
+      now: Date.now(),
+    };
+    return ehloLines({ ...initialState(tls), greeted: "EHLO" }, terms).slice(1);
   }
 
   private async mail(): Promise<boolean> {

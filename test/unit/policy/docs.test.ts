@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { codes } from "../../../src/policy/codes.ts";
 import { diagnosticsFile, diagnosticsPage, vocabularyFile, vocabularyPage } from "../../../src/policy/docs.ts";
-import { methods, variables } from "../../../src/policy/vocabulary.ts";
+import { variables } from "../../../src/policy/variables.ts";
+import { methods } from "../../../src/policy/vocabulary.ts";
 
 const advice = "run: node src/policy/docs.ts --write";
 
