@@ -10,7 +10,7 @@ import { type Outcome, printable } from "../../message/outcome.ts";
 import { Authentication, type AuthStep } from "./authentication.ts";
 import { type Command, parseCommand } from "./commands.ts";
 import { ehloLines } from "./ehlo.ts";
-import type { MessageSink } from "./hooks.ts";
+import type { MaybePromise, MessageSink } from "./hooks.ts";
 import * as protocol from "./protocol.ts";
 import type { Reception } from "./reception.ts";
 import { formatReply } from "./reply.ts";
@@ -22,6 +22,7 @@ import { applyXclient, readXattributes, xforwardAttributes } from "./xclient.ts"
 const { refusal } = protocol;
 const nonAscii = /[^\x00-\x7f]/;
 const helpText = "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY AUTH STARTTLS QUIT HELP";
+const internalError = refusal(451, "4.3.0", "Internal error, try again later");
 const improperPipelining = refusal(503, "5.5.1", "Improper use of command pipelining");
 
 export class Dialogue {
@@ -375,7 +376,12 @@ export class Dialogue {
     const lmtp = session.listener.profile === "lmtp";
     const owed = lmtp ? this.state.recipients : 1;
     this.repliesOwed = owed;
-    const verdict = reception.end(lmtp);
+    let verdict: MaybePromise<Outcome | Outcome[]>;
+    try {
+      verdict = reception.end(lmtp);
+    } catch (error) {
+      verdict = Promise.reject(error);
+    }
     this.forgetTransaction(reception.refused !== undefined);
     session.settle(verdict, (outcomes) => {
       if (Array.isArray(outcomes) && outcomes.length !== owed) throw new RangeError("not one reply a recipient");
@@ -411,11 +417,11 @@ export class Dialogue {
   /** The handler threw or rejected while a command was worked on: the command fails for now, the session goes on. */
   handlerFailed(): void {
     this.authentication = undefined;
+    if (this.transfer?.handlerFailed(internalError)) return;
     const owed = this.repliesOwed;
     this.repliesOwed = 1;
-    const transferring = this.transfer !== undefined && this.state.transaction !== "bdat";
-    if (transferring) this.abort();
-    for (let i = 0; i < owed; i++) this.session.say(refusal(451, "4.3.0", "Internal error, try again later"));
+    if (this.state.transaction !== "bdat") this.abort();
+    for (let i = 0; i < owed; i++) this.session.say(internalError);
     this.session.touch();
   }
 }

@@ -29,6 +29,8 @@ function violationReply(violation: Violation, limits: ContentLimits): Outcome {
   }
 }
 
+const storageFailed = refusal(451, "4.3.0", "The message could not be stored, try again later");
+
 export class Reception {
   readonly envelope: Envelope;
   /** Set when the message can't be accepted any more. */
@@ -38,9 +40,18 @@ export class Reception {
   private readonly scanner: ContentScanner;
   private readonly sink: MessageSink;
   private readonly limits: ContentLimits;
+  private readonly onFailure: (error: unknown) => void;
   private over = false;
 
-  constructor(kind: ContentKind, limits: ContentLimits, envelope: Envelope, sink: MessageSink) {
+  /** `onFailure` is told what the sink threw; the message is then refused for now and read to its end. */
+  constructor(
+    kind: ContentKind,
+    limits: ContentLimits,
+    envelope: Envelope,
+    sink: MessageSink,
+    onFailure: (error: unknown) => void,
+  ) {
+    this.onFailure = onFailure;
     this.limits = limits;
     this.envelope = envelope;
     this.sink = sink;
@@ -67,14 +78,25 @@ export class Reception {
   private judge(): void {
     const { violation } = this.scanner;
     if (violation === undefined) return;
+    // A broken line ending must be known as such, whatever else went wrong before.
     this.refused = violationReply(violation, this.limits);
     this.abort();
   }
 
   private write(piece: Buffer): void {
     if (this.over) return;
-    const wait = this.sink.write(piece);
-    if (wait) this.pressure = this.pressure ? Promise.all([this.pressure, wait]).then(() => {}) : wait;
+    try {
+      const wait = this.sink.write(piece)?.catch((error: unknown) => this.fail(error));
+      if (wait) this.pressure = this.pressure ? Promise.all([this.pressure, wait]).then(() => {}) : wait;
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private fail(error: unknown): void {
+    this.refused ??= storageFailed;
+    this.onFailure(error);
+    this.abort();
   }
 
   /** All content came: the sink's verdicts, one for the message or (LMTP) one a recipient. */

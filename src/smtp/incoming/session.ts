@@ -178,7 +178,11 @@ export class Session implements ConnectionOwner {
         line = ""; // not UTF-8: no command can hold it, and "" is no command
       }
     }
-    this.dialogue.line(line, end + 1 < input.length);
+    try {
+      this.dialogue.line(line, end + 1 < input.length);
+    } catch (error) {
+      this.handlerFailed(error); // what follows the line must not be lost
+    }
     return end + 1;
   }
 
@@ -266,9 +270,13 @@ export class Session implements ConnectionOwner {
   }
 
   private handlerFailed(error: unknown): void {
-    this.listener.log?.error({ session: this.client.sessionId, err: error }, "session handler failed");
+    this.logFailure(error);
     if (this.mode === "command" && this.handler) this.dialogue.handlerFailed();
     else this.finish(refusal(421, "4.3.0", "Internal error, try again later"), "internal error");
+  }
+
+  logFailure(error: unknown): void {
+    this.listener.log?.error({ session: this.client.sessionId, err: error }, "session handler failed");
   }
 
   // Time and end.

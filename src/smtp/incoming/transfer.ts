@@ -57,7 +57,9 @@ export class Transfer {
         receivedHeaders: settings.maxReceivedHeaders,
         budget: session.listener.budget,
       };
-      this.reception = new Reception(kind, limits, envelope, this.dialogue.wrapSink(answer, envelope));
+      this.reception = new Reception(kind, limits, envelope, this.dialogue.wrapSink(answer, envelope), (error) =>
+        session.logFailure(error),
+      );
       next(undefined);
     });
   }
@@ -180,6 +182,14 @@ export class Transfer {
     this.discarded += octets;
     if (this.discarded <= this.session.listener.budget.discardedBytes) return false;
     this.session.finish(this.reception!.refused!, "refused message without end");
+    return true;
+  }
+
+  /** The handler threw when asked for a sink. Answers true when a chunk's octets must still be read before the reply. */
+  handlerFailed(refused: Outcome): boolean {
+    if (!this.chunk || this.reception || this.chunk.left === 0) return false;
+    this.chunk.refused = refused;
+    this.beginChunk();
     return true;
   }
 

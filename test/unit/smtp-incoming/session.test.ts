@@ -206,6 +206,43 @@ test("onConnect refusals are 554 or 421, then the connection ends", async () => 
   }
 });
 
+test("a sink or handler that fails costs its message a 451, in step with what the client sends", async () => {
+  const boom = (): never => {
+    throw new Error("disk full");
+  };
+  const later = (): Promise<never> => Promise.reject(new Error("disk full"));
+  for (const fail of [boom, later]) {
+    for (const at of ["write", "end"] as const) {
+      await withSite(
+        {
+          handler: (site) => ({
+            onData: (envelope) => ({ ...collectingSink(site, envelope, {} as never), [at]: fail }),
+          }),
+        },
+        async (site) => {
+          const client = await site.client();
+          await client.hello();
+          await client.toData();
+          client.write("\r\nx\r\n.\r\nNOOP\r\n");
+          assert.match(await client.reply(), /^451 4\.3\.0/);
+          assert.match(await client.reply(), /^250 2\.0\.0 OK/);
+          assert.match(await client.ask("MAIL FROM:<a@x.test>"), /^250/);
+          client.end();
+        },
+      );
+    }
+    await withSite({ handler: () => ({ onData: fail }) }, async (site) => {
+      const client = await site.client();
+      await client.hello();
+      assert.match(await client.toData(), /^451/);
+      client.write("BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n");
+      assert.match(await client.reply(), /^451/);
+      assert.match(await client.reply(), /^250 2\.0\.0 OK/);
+      client.end();
+    });
+  }
+});
+
 test("BDAT: chunks, refused chunks are read, the rest waits for RSET", () =>
   withSite({}, async (site) => {
     const client = await site.client();
