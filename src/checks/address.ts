@@ -107,7 +107,7 @@ export function reverseName(address: Address): string {
   return `${reversedLabels(address)}.${address.family === 4 ? "in-addr" : "ip6"}.arpa`;
 }
 
-/** Addresses that no public list or country can know: private, loopback, link-local, documentation and the like. */
+/** Addresses that no public list or country can know: private, shared, loopback, link-local, unspecified. */
 export function isSpecial(address: Address): boolean {
   const parsed = address.family === 4 ? new ipaddr.IPv4([...address.octets]) : new ipaddr.IPv6([...address.octets]);
   return ["private", "loopback", "linkLocal", "uniqueLocal", "unspecified", "carrierGradeNat"].includes(parsed.range());

@@ -5,13 +5,13 @@
  * `temporary` set, since ARC has no word of its own for it.
  */
 import { printable } from "../message/outcome.ts";
-import { BodyHash, relaxText } from "./dkim/canonical.ts";
+import { BodyHash, feedBodies, relaxText } from "./dkim/canonical.ts";
 import { type DkimKey, fetchKey, KeyProblem } from "./dkim/key.ts";
-import { layOut, type SigningKey, signData, signTags } from "./dkim/sign.ts";
+import { headersToSign, layOut, type SigningKey, signData, signTags } from "./dkim/sign.ts";
 import { parseSignature, type Signature, withoutSignature } from "./dkim/signature.ts";
 import { base64, parseTags, type Tags, unfold } from "./dkim/tags.ts";
 import { verifyData, verifyHeaders } from "./dkim/verify.ts";
-import { fieldValue, type HeaderField } from "./message.ts";
+import { fieldValue, type HeaderField, type Message } from "./message.ts";
 import type { CheckContext } from "./types.ts";
 
 export interface ArcResult {
@@ -254,6 +254,31 @@ export function sealArc(fields: readonly HeaderField[], options: SealOptions): N
   const earlier = cv === "pass" ? collectSets(fields) : [];
   const seal = layOut("ARC-Seal", tags, signData(sealedData(earlier, own), key));
   return { authenticationResults: aar, messageSignature: ams, seal };
+}
+
+/**
+ * Validates the chain of a message and seals it, reading the body once. `authenticationResults` as in SealOptions.
+ * Answers undefined when the chain must not grow.
+ */
+export async function sealMessage(
+  message: Message,
+  key: SigningKey,
+  authenticationResults: string,
+  ctx: CheckContext,
+): Promise<NewArcSet | undefined> {
+  const own = new BodyHash("relaxed", "sha256");
+  const pending = await beginArc(message.fields, ctx);
+  await feedBodies(pending.bodyHash === undefined ? [own] : [own, pending.bodyHash], message.body);
+  // §4.1.2: DKIM signatures are covered, so that their removal shows.
+  const signatures = message.fields.filter(({ name }) => name === "dkim-signature").map(({ name }) => name);
+  return sealArc(message.fields, {
+    key,
+    chain: pending.finish(),
+    authenticationResults,
+    bodyHash: own.digest().toString("base64"),
+    headers: [...headersToSign(message.fields), ...signatures],
+    timestamp: Math.floor(ctx.now() / 1000),
+  });
 }
 
 /** Highest instance number that any ARC field claims; broken chains too get the next one. */

@@ -1,6 +1,7 @@
 /**
  * Suite `dkim`: verification of recorded messages with recorded DNS. "legacy" cases verify cryptographically, yet
- * RFC 8301 forbids what they use, so a strict verifier must not pass them.
+ * RFC 8301 forbids what they use, so a strict verifier must not pass them. Read otherwise: messages signed by drafts
+ * (v= missing, q=dns; "mine_ietf01_4") pass in the data, while RFC 6376 §6.1.1 says that they must not.
  */
 import type { ZoneEntry } from "../../dns/zone.ts";
 import { zoneResolver } from "../../dns/zone.ts";

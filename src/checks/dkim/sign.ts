@@ -71,7 +71,7 @@ export async function signDkim(message: Message, keys: readonly SigningKey[], op
 }
 
 /** §5.4, §8.15: each instance that is there, and From once more, so that a second From breaks the signature. */
-function headersToSign(fields: readonly HeaderField[]): string[] {
+export function headersToSign(fields: readonly HeaderField[]): string[] {
   const present = fields.map(({ name }) => name).filter((name) => defaultHeaders.has(name));
   return [...present.toReversed(), "from"];
 }

@@ -24,8 +24,8 @@ export interface Signature {
   identity: string;
   /** h= in lower case, in order. */
   headers: string[];
-  /** v=1 is there; signatures of the drafts before the RFC lack it. */
-  versioned: boolean;
+  /** Written by a draft before the RFC (v= missing or 0.x, q=dns): verified to the end, and never valid. */
+  draft: boolean;
   /** l=, or infinity. */
   length: number;
   /** x= in seconds, or undefined. */
@@ -49,7 +49,8 @@ export function parseSignature(field: HeaderField, kind: "dkim" | "arc"): Signat
   const signed = tags.get("h");
   if (signed === undefined) return "tag h= is missing";
   const version = tags.get("v");
-  if (kind === "dkim" && version !== undefined && version !== "1") return "unknown version"; // §3.5 v=
+  const draftVersion = version === undefined || /^0\.\d$/.test(version);
+  if (kind === "dkim" && !draftVersion && version !== "1") return "unknown version"; // §3.5 v=
   const algorithm = algorithms[tags.get("a")!.toLowerCase()];
   if (algorithm === undefined) return "unknown algorithm";
   const signature = base64(tags.get("b")!);
@@ -57,9 +58,10 @@ export function parseSignature(field: HeaderField, kind: "dkim" | "arc"): Signat
   if (signature === undefined || bodyHash === undefined) return "b= or bh= is not base64";
   const canonicalization = /^(simple|relaxed)(?:\/(simple|relaxed))?$/.exec((tags.get("c") ?? "simple").toLowerCase());
   if (canonicalization === null) return "unknown canonicalization";
-  const queries = tags.get("q");
-  // §3.5 q=: unknown methods are ignored; one must be left that we know.
-  if (queries !== undefined && !colonList(queries).includes("dns/txt")) return "no known query method";
+  // §3.5 q=: unknown methods are ignored; one must be left that we know. The drafts wrote "dns".
+  const queries = colonList(tags.get("q") ?? "dns/txt");
+  const draftQuery = !queries.includes("dns/txt");
+  if (draftQuery && !queries.includes("dns")) return "no known query method";
   const domain = unfold(tags.get("d")!).toLowerCase();
   const selector = unfold(tags.get("s")!).toLowerCase();
   if (!domainName.test(domain) || !domainName.test(selector)) return "d= or s= is no domain name";
@@ -88,7 +90,7 @@ export function parseSignature(field: HeaderField, kind: "dkim" | "arc"): Signat
     selector,
     identity,
     headers,
-    versioned: version !== undefined,
+    draft: kind === "dkim" && (draftVersion || draftQuery),
     length: length === undefined ? Number.POSITIVE_INFINITY : Number(length),
     expires: times.expires,
   };

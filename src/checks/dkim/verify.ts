@@ -124,7 +124,8 @@ function conclude(fields: readonly HeaderField[], signature: Signature, key: Dki
   }
   if (!hashed.equals(signature.bodyHash)) return answer("fail", "body hash did not verify");
   if (!verifyHeaders(fields, signature, key)) return answer("fail", "signature did not verify");
-  if (!signature.versioned) return answer("permerror", "tag v= is missing"); // §6.1.1: never valid without it
+  // §6.1.1: without v=1 and a registered q= it must not count, though some still like to know that it would.
+  if (signature.draft) return answer("permerror", "signature of a draft before the RFC");
   // RFC 8301 §3.1, §3.2: these must not count as valid, however well they verify.
   if (signature.hash === "sha1") return answer("policy", "rsa-sha1 is not accepted");
   if (key.bits < minimumBits && key.algorithm === "rsa")

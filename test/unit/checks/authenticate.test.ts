@@ -4,10 +4,10 @@ import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type ArcResult, beginArc, sealArc } from "../../../src/checks/arc.ts";
+import { type ArcResult, beginArc, sealMessage } from "../../../src/checks/arc.ts";
 import { authenticate, authenticationResults } from "../../../src/checks/authenticate.ts";
 import { formatAuthenticationResults } from "../../../src/checks/authres.ts";
-import { BodyHash, feedBodies } from "../../../src/checks/dkim/canonical.ts";
+import { feedBodies } from "../../../src/checks/dkim/canonical.ts";
 import { Keyring } from "../../../src/checks/dkim/keyring.ts";
 import { signDkim, signingKey } from "../../../src/checks/dkim/sign.ts";
 import { createFactSource, type FactServices } from "../../../src/checks/facts.ts";
@@ -72,17 +72,9 @@ async function arcOf(text: string): Promise<ArcResult> {
 }
 
 async function sealed(text: string): Promise<string | undefined> {
-  const message = await readMessage(Buffer.from(text), contextFor({}).budget);
-  const hash = new BodyHash("relaxed", "sha256");
-  await feedBodies([hash], message.body);
-  const set = sealArc(message.fields, {
-    key,
-    chain: await arcOf(text),
-    authenticationResults: "mx.example.net; spf=pass\r\nBcc: evil",
-    bodyHash: hash.digest().toString("base64"),
-    headers: ["from", "subject"],
-    timestamp: 1_790_000_000,
-  });
+  const ctx = contextFor(zone);
+  const message = await readMessage(Buffer.from(text), ctx.budget);
+  const set = await sealMessage(message, key, "mx.example.net; spf=pass\r\nBcc: evil", ctx);
   if (set === undefined) return undefined;
   return `ARC-Seal: ${set.seal}\r\nARC-Message-Signature: ${set.messageSignature}\r\nARC-Authentication-Results: ${set.authenticationResults}\r\n${text}`;
 }
