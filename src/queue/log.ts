@@ -94,6 +94,7 @@ export class Log {
   #pending: Pending[] = [];
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #timerAt = 0;
   #unsynced = false;
   #fd = -1;
   #segment = 0;
@@ -136,7 +137,7 @@ export class Log {
     this.#pending.push({ record, durable, done, failed });
     if (this.#running !== undefined) return;
     if (durable) this.#start();
-    else this.#timer ??= setTimeout(() => this.#start(), this.failure === undefined ? lazyMs : retryMs);
+    else this.#startIn(this.failure === undefined ? lazyMs : retryMs);
   }
 
   /** Reads a part of a record: its JSON or its body. Rejects when the octets are not there. */
@@ -220,10 +221,19 @@ export class Log {
     this.#timer = undefined;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
-      if (this.#pending.length > 0 || this.#unsynced) {
-        this.#timer ??= setTimeout(() => this.#start(), this.failure === undefined ? syncMs : retryMs);
-      }
+      // What came after the last look: a durable record does not wait.
+      if (this.failure === undefined && this.#pending.some(({ durable }) => durable)) this.#start();
+      else if (this.#pending.length > 0) this.#startIn(this.failure === undefined ? lazyMs : retryMs);
+      else if (this.#unsynced) this.#startIn(syncMs);
     });
+  }
+
+  #startIn(ms: number): void {
+    const at = performance.now() + ms;
+    if (this.#timer !== undefined && this.#timerAt <= at) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#start(), ms);
   }
 
   async #run(): Promise<void> {
