@@ -13,6 +13,8 @@ import type { Timeouts } from "../smtp/outgoing/client.ts";
 import { ConnectionPool, type PoolLimits } from "../smtp/outgoing/pool.ts";
 import type { Store } from "../store/types.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { type Disclaimer, withDisclaimer } from "./disclaimer.ts";
+import { expandLocal, mergeTargets } from "./expand.ts";
 import { LocalDelivery } from "./local.ts";
 import type { MxSettings } from "./mx.ts";
 import { hopKey } from "./next-hop.ts";
@@ -53,6 +55,13 @@ export interface DelivererOptions {
   timeouts?: Partial<Timeouts>;
   /** Rewrites the reverse-path of forwarded mail. */
   srs?: Srs;
+  /**
+   * The addresses a local recipient stands for (aliases, lists, catch-all), itself for an account, [] when it does not
+   * exist. Absent: each local recipient is an account.
+   */
+  resolveLocal?(address: string): readonly string[] | Promise<readonly string[]>;
+  /** Put on mail of authenticated senders that leaves the house. */
+  disclaimer?: Disclaimer;
   /** Default "+". */
   subaddressDelimiter?: string;
   /** Default false: mail for user+detail goes to the INBOX. */
@@ -119,10 +128,20 @@ class Delivery implements PostalDeliverer {
   }
 
   async deliver(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
+    const { resolveLocal } = this.#options;
+    if (!resolveLocal) return this.#split(message, recipients, body);
+    const expanded = await expandLocal(recipients, (recipient) => this.#router.isLocal(recipient), resolveLocal);
+    const results = await this.#split(message, expanded.targets, body);
+    return expanded.settled.concat(mergeTargets(results, expanded.origins));
+  }
+
+  async #split(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
     const local = recipients.filter((recipient) => this.#router.isLocal(recipient));
     const remote = local.length === 0 ? recipients : recipients.filter((recipient) => !this.#router.isLocal(recipient));
     const work: Array<Promise<DeliveryResult[]>> = [];
-    if (local.length > 0) work.push(this.#guard(local, () => this.#toStore(message, local, body)));
+    if (local.length > 0) {
+      work.push(this.#guard(local, async () => this.#stored(await this.#local.deliver(message, local, body))));
+    }
     if (remote.length > 0) work.push(this.#guard(remote, () => this.#toHops(message, remote, body)));
     return (await Promise.all(work)).flat();
   }
@@ -142,17 +161,18 @@ class Delivery implements PostalDeliverer {
     return hop.kind === "error" ? "error" : this.#relay.siteOf(hop);
   }
 
-  async #toStore(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
-    const results = await this.#local.deliver(message, recipients, body);
-    return results.map((result) => ({
-      ...result,
-      destination: "store",
-      kind: kindOf(result.outcome, "delivered"),
-      dsnPassedOn: false,
-    }));
+  #stored(results: ReadonlyArray<{ recipient: QueuedRecipient; outcome: Outcome }>): DeliveryResult[] {
+    return results.map((result) => ({ ...result, destination: "store", kind: kindOf(result.outcome, "delivered") }));
   }
 
-  async #toHops(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
+  async #toHops(
+    message: QueuedMessage,
+    recipients: QueuedRecipient[],
+    original: BodySource,
+  ): Promise<DeliveryResult[]> {
+    const { disclaimer, budget } = this.#options;
+    const body =
+      disclaimer && message.client.authUser !== "" ? await withDisclaimer(original, disclaimer, budget) : original;
     const hops = await this.#router.routeAll(message, recipients);
     const groups = new Map<string, { hop: NextHop; recipients: QueuedRecipient[] }>();
     const results: DeliveryResult[] = [];

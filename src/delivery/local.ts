@@ -7,7 +7,7 @@
 import { domainOf, localPartOf } from "../message/envelope.ts";
 import { type Outcome, outcome, printable } from "../message/outcome.ts";
 import type { BodySource, QueuedMessage, QueuedRecipient } from "../queue/types.ts";
-import { type Store, type StoreDelivery, StoreError } from "../store/types.ts";
+import { type MessageMeta, type Store, type StoreDelivery, StoreError } from "../store/types.ts";
 
 /** What processing decided for a recipient; `marks.deliveries` of the message holds these. */
 export interface DeliveryMark {
@@ -60,24 +60,29 @@ export class LocalDelivery {
     recipients: readonly QueuedRecipient[],
     body: BodySource,
   ): Promise<Array<{ recipient: QueuedRecipient; outcome: Outcome }>> {
+    const meta = await metaOf(message, body);
     const targets = recipients.flatMap((recipient) => this.#targets(message, recipient));
+    const together = await this.#commit(recipients, body, meta, targets);
+    if (recipients.length === 1 || together[0]!.outcome.code < 400) return together;
+    // One mailbox over quota must not keep the others from their mail.
+    const each: Array<{ recipient: QueuedRecipient; outcome: Outcome }> = [];
+    for (const recipient of recipients) {
+      each.push(...(await this.#commit([recipient], body, meta, this.#targets(message, recipient))));
+    }
+    return each;
+  }
+
+  async #commit(
+    recipients: readonly QueuedRecipient[],
+    body: BodySource,
+    meta: MessageMeta,
+    targets: StoreDelivery[],
+  ): Promise<Array<{ recipient: QueuedRecipient; outcome: Outcome }>> {
     try {
-      const meta = {
-        queueId: message.id,
-        mailFrom: message.envelope.mailFrom,
-        receivedAt: message.receivedAt,
-        ...(await summary(body)),
-      };
       await this.#settings.store.deliver(body.inMemory() ?? body.stream(), meta, targets);
       return recipients.map((recipient) => ({ recipient, outcome: stored }));
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      // One mailbox over quota must not keep the others from their mail.
-      if (recipients.length > 1) {
-        const each: Array<{ recipient: QueuedRecipient; outcome: Outcome }> = [];
-        for (const recipient of recipients) each.push(...(await this.deliver(message, [recipient], body)));
-        return each;
-      }
       return recipients.map((recipient) => ({ recipient, outcome: error.outcome }));
     }
   }
@@ -106,12 +111,18 @@ function deliveryMarks(message: QueuedMessage): DeliveryMark[] {
 }
 
 /** Subject and From for mailbox lists, from the first 64 KiB. */
-async function summary(body: BodySource): Promise<{ subject: string; from: string }> {
+export async function summary(body: BodySource): Promise<{ subject: string; from: string }> {
   const head = await headOf(body);
   return { subject: field(head, "subject"), from: field(head, "from") };
 }
 
 const headLimit = 64 * 1024;
+
+/** What the store keeps of a message beside its body. */
+async function metaOf(message: QueuedMessage, body: BodySource): Promise<MessageMeta> {
+  const { mailFrom } = message.envelope;
+  return { queueId: message.id, mailFrom, receivedAt: message.receivedAt, ...(await summary(body)) };
+}
 
 async function headOf(body: BodySource): Promise<string> {
   const memory = body.inMemory();

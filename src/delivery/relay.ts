@@ -8,7 +8,7 @@
 import type { Budget } from "../config/budget.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
 import type { BodySource, QueuedMessage, QueuedRecipient } from "../queue/types.ts";
-import { type ConnectOptions, defaultTimeouts, type Timeouts } from "../smtp/outgoing/client.ts";
+import { type ClientBudget, type ConnectOptions, defaultTimeouts, type Timeouts } from "../smtp/outgoing/client.ts";
 import { SmtpError } from "../smtp/outgoing/error.ts";
 import type { MailParameters } from "../smtp/outgoing/parameters.ts";
 import type { ConnectionPool, PooledResult } from "../smtp/outgoing/pool.ts";
@@ -25,7 +25,7 @@ export interface RelaySettings {
   tls: TlsPolicies;
   ehloName: string;
   timeouts?: Partial<Timeouts>;
-  budget: Pick<Budget, "replyBytes" | "replyLines" | "textLineWritten" | "recipientsPerTransaction">;
+  budget: ClientBudget & Pick<Budget, "recipientsPerTransaction">;
   log: Logger | undefined;
 }
 

@@ -9,6 +9,7 @@
 import { connect, isIP, type Socket } from "node:net";
 import { type SecureVersion, type TLSSocket, connect as tlsConnect } from "node:tls";
 import { type Budget, BudgetExceeded } from "../../config/budget.ts";
+import type { MimeBudget } from "../../message/mime.ts";
 import { type Outcome, outcome, printable } from "../../message/outcome.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import { AuthError, type Credentials, chooseMechanism } from "./auth.ts";
@@ -51,6 +52,8 @@ export const defaultTimeouts: Timeouts = {
   dataEnd: 600_000,
 };
 
+export type ClientBudget = MimeBudget & Pick<Budget, "replyBytes" | "replyLines" | "textLineWritten" | "convertedBody">;
+
 export interface ConnectOptions {
   /** Host name for logs, SNI and certificate checks; an address literal's text when there is no name. */
   host: string;
@@ -64,7 +67,7 @@ export interface ConnectOptions {
   /** Our name in EHLO. */
   ehloName: string;
   timeouts: Timeouts;
-  budget: Pick<Budget, "replyBytes" | "replyLines" | "textLineWritten">;
+  budget: ClientBudget;
   log?: Logger;
 }
 

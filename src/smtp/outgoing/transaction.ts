@@ -11,7 +11,9 @@ import { type Outcome, outcome, printable } from "../../message/outcome.ts";
 import type { BodySource } from "../../queue/types.ts";
 import { protocolOutcome, type SmtpConnection } from "./client.ts";
 import { ContentEncoder } from "./content.ts";
+import { toSevenBit } from "./downgrade.ts";
 import { SmtpError } from "./error.ts";
+import { inMemoryBody } from "./memory-body.ts";
 import { type MailParameters, mailCommand, rcptCommand } from "./parameters.ts";
 import { type Reply, replyOutcome } from "./reply.ts";
 
@@ -57,6 +59,8 @@ class Sender {
   #asked: number[] = [];
   /** Indexes of the recipients the host took. */
   #accepted: number[] = [];
+  /** What is sent: the transaction's body, or its 7-bit form. */
+  #body: BodySource | undefined;
   /** Replies to the envelope's commands so far. */
   #envelope: readonly Reply[] = [];
   /** How many replies come before the first RCPT's. */
@@ -70,6 +74,7 @@ class Sender {
   constructor(connection: SmtpConnection, transaction: Transaction) {
     this.#connection = connection;
     this.#transaction = transaction;
+    this.#body = transaction.body;
     this.#outcomes = new Array<Outcome | undefined>(transaction.recipients.length).fill(undefined);
   }
 
@@ -93,14 +98,18 @@ class Sender {
 
   async #converse(): Promise<void> {
     const connection = this.#connection;
-    const { mail, recipients, body } = this.#transaction;
+    const { mail, recipients } = this.#transaction;
     const host = {
       extensions: connection.extensions,
       lmtp: connection.options.lmtp,
       tlsVerified: connection.tlsInfo !== "" && connection.tlsVerified,
     };
-    const eightBit = mail.body !== "7BIT" || !connection.supports("8BITMIME") ? await hasEightBit(body) : false;
-    const from = mailCommand(mail, { size: body.size, eightBit: eightBit || mail.body !== "7BIT" }, host);
+    const body = await this.#fitting();
+    if (!body) return this.#rest(cannotConvert);
+    const memory = body.inMemory();
+    // 8BITMIME may be said of 7-bit content (RFC 6152 §2), so a streamed body need not be read twice.
+    const eightBit = mail.body !== "7BIT" || !memory || !isAscii(memory);
+    const from = mailCommand(mail, { size: body.size, eightBit }, host);
     if (typeof from !== "string") return this.#rest(from);
     const lines = connection.needsReset ? ["RSET", from] : [from];
     this.#before = lines.length;
@@ -114,7 +123,6 @@ class Sender {
     }
     if (this.#asked.length === 0) return;
     connection.needsReset = true;
-    const memory = body.inMemory();
     const chunking = connection.supports("CHUNKING") && !connection.options.lmtp;
     if (!connection.supports("PIPELINING")) return this.#stepwise(lines, chunking);
     if (chunking && memory && memory.length <= inlineLimit) return this.#oneWrite(lines, memory);
@@ -124,6 +132,19 @@ class Sender {
     this.#judgeEnvelope(replies);
     if (chunking) return this.#accepted.length > 0 ? this.#bdat() : undefined;
     return this.#data(replies[lines.length - 1]!);
+  }
+
+  /** The body as this host can take it; undefined when it can't be made so. */
+  async #fitting(): Promise<BodySource | undefined> {
+    const { mail, body } = this.#transaction;
+    const eightBitHost = this.#connection.supports("8BITMIME");
+    if (mail.body !== "BINARYMIME" && (eightBitHost || !(await hasEightBit(body)))) return body;
+    const { budget } = this.#connection.options;
+    if (body.size > budget.convertedBody) return undefined;
+    const whole = body.inMemory() ?? Buffer.concat(await Array.fromAsync(body.stream()));
+    const converted = toSevenBit(Buffer.from(whole.buffer, whole.byteOffset, whole.length), budget);
+    this.#body = converted && inMemoryBody(converted);
+    return this.#body;
   }
 
   /** RFC 5321 §4.1.1.4 for a host without PIPELINING: a command, then its answer. */
@@ -170,7 +191,7 @@ class Sender {
     }
     const encoder = this.#encoder(true);
     const count = connection.options.lmtp ? this.#accepted.length : 1;
-    const memory = this.#transaction.body.inMemory();
+    const memory = this.#body!.inMemory();
     if (memory) {
       const whole = Buffer.concat([encoder.push(memory), encoder.end(), endOfData]);
       this.#ended = true;
@@ -179,7 +200,7 @@ class Sender {
     const done = this.#exchange("", count, connection.options.timeouts.dataBlock);
     // The rejection is met by `await done` below; while the body is being written it must not count as unhandled.
     done.catch(() => {});
-    for await (const chunk of this.#transaction.body.stream()) {
+    for await (const chunk of this.#body!.stream()) {
       if (connection.partial.length > 0) return this.#interrupted();
       const full = connection.write(encoder.push(chunk));
       if (full) await full;
@@ -196,11 +217,11 @@ class Sender {
   async #bdat(): Promise<void> {
     const { timeouts } = this.#connection.options;
     const encoder = this.#encoder(false);
-    const memory = this.#transaction.body.inMemory();
+    const memory = this.#body!.inMemory();
     let pieces: Buffer[] = memory ? [encoder.push(memory)] : [];
     let size = pieces[0]?.length ?? 0;
     if (!memory) {
-      for await (const chunk of this.#transaction.body.stream()) {
+      for await (const chunk of this.#body!.stream()) {
         const piece = encoder.push(chunk);
         pieces.push(piece);
         size += piece.length;
@@ -294,6 +315,14 @@ class Sender {
 
 /** RFC 3463 X.4.2, bad connection; with an end of data sent it is what marks a doubtful delivery. */
 const lostAfterData = "4.4.2";
+
+/** RFC 6152 §3, RFC 3463 X.6.3. */
+const cannotConvert = outcome.reject({
+  code: 554,
+  enhanced: "5.6.3",
+  text: "the next hop takes only 7-bit content, and this message can't be converted",
+  origin: "engine",
+});
 
 function localTrouble(error: unknown): Outcome {
   const text = `message body can't be read: ${printable(error instanceof Error ? error.message : String(error))}`;
