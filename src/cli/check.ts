@@ -3,11 +3,14 @@
  * Exit codes: 0 clean or warnings, 1 errors, 2 wrong usage or an unreadable file.
  */
 import { readFileSync } from "node:fs";
-import { extname, resolve } from "node:path";
+import { dirname, extname, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { parseConfig } from "../config/load.ts";
 import { type Diagnostic, diagnosticJson, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
 import { compilePolicy } from "../policy/compile.ts";
 import { decodeScript } from "../policy/source.ts";
+import { compileSieve } from "../sieve/compile.ts";
+import { fileIncludes } from "../sieve/include-files.ts";
 import type { Command, CommandIo } from "./command.ts";
 import { reasonOf } from "./play/load.ts";
 
@@ -15,16 +18,26 @@ interface CheckOptions {
   strict: boolean;
 }
 
-type Checker = (source: string, file: string, options: CheckOptions) => Diagnostic[];
+/** `path` is where the file lies, for what it includes; `file` its name as the user gave it. */
+type Checker = (source: string, file: string, path: string, options: CheckOptions) => Diagnostic[];
 
 /** What can be checked, by the ending of the file's name. */
 const checkers: Readonly<Record<string, Checker>> = {
-  ".script": (source, file, { strict }) => compilePolicy(source, { file, strict }).diagnostics,
+  ".script": (source, file, _path, { strict }) => compilePolicy(source, { file, strict }).diagnostics,
+  ".sieve": (source, file, path) =>
+    compileSieve(source, { file, includeLoader: fileIncludes(dirname(path)) }).diagnostics,
+  ".yaml": configDiagnostics,
+  ".yml": configDiagnostics,
 };
+
+function configDiagnostics(source: string, file: string): Diagnostic[] {
+  const result = parseConfig(source, file);
+  return result.ok ? [] : result.diagnostics;
+}
 
 const help = `Usage: postern check FILE... [--json] [--strict]
 
-Compiles policy files (${Object.keys(checkers).join(", ")}) and prints errors, warnings and notes.
+Compiles policy files (.script, .sieve, postern.yaml) and prints errors, warnings and notes.
 
   --json     print one JSON document
   --strict   also flag what the original language doesn't have
@@ -48,13 +61,14 @@ export const command: Command = {
     for (const file of args.positionals) {
       const checker = checkers[extname(file).toLowerCase()];
       if (!checker) return usage(io, `${file}: can't check this kind of file (${Object.keys(checkers).join(", ")})`);
+      const path = resolve(io.cwd, file);
       let source: string;
       try {
-        source = decodeScript(readFileSync(resolve(io.cwd, file)));
+        source = decodeScript(readFileSync(path));
       } catch (error) {
         return usage(io, `${file}: ${reasonOf(error)}`);
       }
-      const diagnostics = checker(source, file, { strict: args.values.strict ?? false });
+      const diagnostics = checker(source, file, path, { strict: args.values.strict ?? false });
       found.push(...diagnostics);
       if (!args.values.json) for (const diagnostic of diagnostics) io.out(formatDiagnostic(diagnostic, source));
     }

@@ -62,7 +62,7 @@ export const command: Command = {
     }
     const loaded = loadPolicy(file, io, json);
     if (!loaded) return 1;
-    const played = await play(loaded.policy, session, message, new RuleTrace(loaded.source));
+    const played = await play(loaded.policy, session, message, new RuleTrace(loaded.source), loaded.folder);
     const { module } = loaded.policy;
     io.out(
       json

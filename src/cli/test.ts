@@ -1,10 +1,12 @@
 /**
- * `postern test PATH...`: runs policy tests (*.test.yaml beside a .script), with coverage of its rules.
+ * `postern test PATH...`: runs policy tests (*.test.yaml beside a .script), with coverage of its rules, and *.svtest
+ * files for Sieve.
  * Closes with "N passed, N failed". Exit codes: 0 all passed, 1 a test failed or coverage is below --min, 2 wrong usage.
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { svtestRunner } from "../sieve/testsuite/index.ts";
 import type { Command, CommandIo } from "./command.ts";
 import { type Coverage, coverageOf, coverageText, percentOf } from "./play/coverage.ts";
 import { loadPolicy, reasonOf } from "./play/load.ts";
@@ -14,7 +16,8 @@ import { RuleTrace } from "./play/trace.ts";
 
 const help = `Usage: postern test PATH... [--json] [--coverage] [--min N]
 
-Runs policy tests: files *.test.yaml, or all of them below a folder.
+Runs policy tests: *.test.yaml for scripts and *.svtest for Sieve, single files
+or all of them below a folder.
 
   --coverage   show which rules were true and false at least once
   --min N      fail when fewer than N percent of the branches were taken
@@ -48,8 +51,11 @@ export const command: Command = {
     const coverages: Coverage[] = [];
     try {
       const files = args.positionals.flatMap((path) => testFiles(resolve(io.cwd, path)));
-      if (files.length === 0) return usage(io, "no *.test.yaml there");
-      for (const file of files) await runFile(file, io, results, coverages);
+      if (files.length === 0) return usage(io, "no *.test.yaml or *.svtest there");
+      for (const file of files) {
+        if (svtestRunner.accepts(file)) results.push(...(await runSieveFile(file, relative(io.cwd, file))));
+        else await runFile(file, io, results, coverages);
+      }
     } catch (error) {
       return usage(io, reasonOf(error));
     }
@@ -81,9 +87,18 @@ export const command: Command = {
 function testFiles(path: string): string[] {
   if (!statSync(path).isDirectory()) return [path];
   return readdirSync(path, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".test.yaml"))
+    .filter((name) => name.endsWith(".test.yaml") || svtestRunner.accepts(name))
     .sort()
     .map((name) => join(path, name));
+}
+
+async function runSieveFile(path: string, file: string): Promise<TestResult[]> {
+  const { tests } = await svtestRunner.run(path);
+  return tests.map(({ name, outcome, reason = "" }) => ({
+    file,
+    name,
+    failures: outcome === "passed" ? [] : [reason || "the test came to no end"],
+  }));
 }
 
 async function runFile(file: string, io: CommandIo, results: TestResult[], coverages: Coverage[]): Promise<void> {
@@ -103,7 +118,7 @@ async function runFile(file: string, io: CommandIo, results: TestResult[], cover
   }
   const trace = new RuleTrace(loaded.source);
   for (const { name, session, expect } of tests.tests) {
-    const played = await play(loaded.policy, session, undefined, trace);
+    const played = await play(loaded.policy, session, undefined, trace, loaded.folder);
     results.push({ file: shown, name, failures: unmet(expect, played) });
   }
   coverages.push(coverageOf(relative(io.cwd, script), loaded.policy.module, loaded.source, trace.hits));

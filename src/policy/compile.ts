@@ -73,6 +73,11 @@ export class Policy implements PolicyProgram {
     this.compiled = compileModule(lowered.module, { budget });
   }
 
+  /** Names of the lists that its rules look into ("file:…"); relative ones lie beside the script. */
+  get lists(): readonly string[] {
+    return this.lowered.lists;
+  }
+
   /** For the prover, the difference of two policies and coverage. */
   get module(): Module {
     return this.lowered.module;

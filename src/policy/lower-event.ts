@@ -41,6 +41,8 @@ export interface Shared extends ProgramSlots {
   source: SourceText;
   budget: Pick<Budget, "rules" | "regexBytes">;
   reporter: Reporter;
+  /** Lists that `inList` names. */
+  lists: Set<string>;
   /** Statements made so far. */
   size: number;
 }
@@ -267,7 +269,9 @@ export class EventLowering {
     if (word === "rate") return this.rate(first as Text, second, span, out);
     const subject = this.subject(first, out);
     if (word === "inlist") {
-      return { op: "inList", subject, lists: [{ op: "const", text: constantText(second) ?? "" }], span };
+      const list = constantText(second) ?? "";
+      this.shared.lists.add(list);
+      return { op: "inList", subject, lists: [{ op: "const", text: list }], span };
     }
     const comparator = findComparator(word)!;
     const known = first.kind === "variable" ? findVariable(first.text, this.event, "read") : undefined;

@@ -17,6 +17,8 @@ export interface Lowered {
   exports: ReadonlyMap<string, number>;
   /** Numbered country lists, by canonical name. */
   countryLists: ReadonlyMap<string, number>;
+  /** Lists that `inList` names. */
+  lists: readonly string[];
 }
 
 export function lower(
@@ -34,6 +36,7 @@ export function lower(
     slots,
     exports: new Map(),
     countryLists: new Map(),
+    lists: new Set(),
     size: 0,
   };
   const entries: Record<string, ir.Block> = {};
@@ -49,7 +52,7 @@ export function lower(
   }
   checkUncalled(shared);
   const module: ir.Module = { language: "smtpfilters", file: source.file, slots, entries, routines: [] };
-  return { module, locals, exports: shared.exports, countryLists: shared.countryLists };
+  return { module, locals, exports: shared.exports, countryLists: shared.countryLists, lists: [...shared.lists] };
 }
 
 /** Findings about constants: they hold wherever a method is called from. */
@@ -61,12 +64,13 @@ function checkUncalled(shared: Shared): void {
   for (const [key, method] of script.methods) {
     if (script.reached.has(key)) continue;
     const scratch = new Reporter(source, false);
-    const apart = {
+    const apart: Shared = {
       ...shared,
       reporter: scratch,
       slots: [...shared.slots],
       exports: new Map(),
       countryLists: new Map(),
+      lists: new Set(),
     };
     try {
       for (const event of eventNames) new EventLowering(apart, event).run(method);

@@ -5,12 +5,13 @@
  * envelope values and message exports for one transaction, the script's own variables for one event.
  * Invariants: values that come from outside hold no control characters and at most `variableBytes`; an event without
  * statements does no work. Failure: a look-up that fails or is late yields its declared values; a program over its
- * budget ends in `tmpreject`, so that mail waits rather than passes unchecked. `run` never throws for either.
+ * budget or without its lists ends in `tmpreject`, so that mail waits rather than passes unchecked. `run` never throws for either.
  */
 import { type Budget, BudgetExceeded } from "../config/budget.ts";
 import type { CompiledModule } from "../language/compile.ts";
 import type { Host, Trace } from "../language/host.ts";
 import type { Data } from "../language/ir.ts";
+import { ListUnavailable } from "../language/lists/registry.ts";
 import type { RouteOverride } from "../message/envelope.ts";
 import { printable } from "../message/outcome.ts";
 import { countryVerdict } from "./country.ts";
@@ -96,9 +97,9 @@ export class Session implements PolicySession {
     this.host.begin();
     try {
       const pending = compiled.run(event, this.slots, this.host, this.program.trace);
-      return pending ? pending.then(() => this.result(), overBudget) : this.result();
+      return pending ? pending.then(() => this.result(), notEvaluated) : this.result();
     } catch (error) {
-      return overBudget(error);
+      return notEvaluated(error);
     }
   }
 
@@ -155,14 +156,14 @@ function firstEvent(context: PolicyContext): EventName {
   return eventNames.find((event) => eventContext[event] === context)!;
 }
 
-function overBudget(error: unknown): EventResult {
-  if (!(error instanceof BudgetExceeded)) throw error;
-  return {
-    action: "tmpreject",
-    explanation: "The message policy could not be evaluated, try again later",
-    origin: `limit ${error.field}`,
-    effects: [],
-  };
+/** A program over its budget, or without a list it needs, can't say that the mail may pass. */
+function notEvaluated(error: unknown): EventResult {
+  let origin: string;
+  if (error instanceof BudgetExceeded) origin = `limit ${error.field}`;
+  else if (error instanceof ListUnavailable) origin = error.message;
+  else throw error;
+  const explanation = "The message policy could not be evaluated, try again later";
+  return { action: "tmpreject", explanation, origin, effects: [] };
 }
 
 /** What the program asks while it runs. */
@@ -221,7 +222,8 @@ class SessionHost implements Host {
   }
 
   inList(list: string, value: string): boolean {
-    return this.facts.inList?.(list, value) ?? false;
+    if (!this.facts.inList) throw new ListUnavailable(list, "there are no lists here");
+    return this.facts.inList(list, value);
   }
 
   effect(kind: string, _data: Data, args: readonly string[]): void {

@@ -60,7 +60,10 @@ export interface FactSource {
     read: (variable: string) => string,
     effects: readonly PolicyEffect[],
   ): Promise<Record<string, string>> | Record<string, string>;
-  /** List membership for `inList`; synchronous because lists are held in memory. */
+  /**
+   * List membership for `inList`; synchronous because lists are held in memory. `list` is one of Policy.lists. A
+   * ListUnavailable thrown here, or no such function, ends the event in tmpreject.
+   */
   inList?(list: string, value: string): boolean;
   /** Header field values of the message at hand, unfolded and decoded, top first. */
   header?(name: string): readonly string[];

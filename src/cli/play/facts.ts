@@ -2,8 +2,12 @@
  * Facts from a session file instead of the network: the same answers every time. A check without an answer fails, as it
  * would when the network is silent; the names of such checks are kept for the explanation.
  */
-import { isDeepStrictEqual } from "node:util";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { budgetDefaults } from "../../config/budget.ts";
+import { buildList, kindOfName } from "../../language/lists/build.ts";
+import { type Membership, membership } from "../../language/lists/query.ts";
+import { ListUnavailable } from "../../language/lists/registry.ts";
 import { type ParsedMessage, parseMessage } from "../../message/parse.ts";
 import { parseRate } from "../../policy/rate.ts";
 import type { FactSource } from "../../policy/types.ts";
@@ -19,8 +23,13 @@ export class PlayFacts implements FactSource {
   private readonly calls = new Map<string, number>();
   private readonly hits = new Map<string, number>();
 
-  constructor(session: PlaySession) {
+  private readonly lists = new Map<string, Membership>();
+  /** Where relative names of lists begin. */
+  private readonly folder: string;
+
+  constructor(session: PlaySession, folder: string) {
     this.session = session;
+    this.folder = folder;
   }
 
   /** From now on the header fields and parts of this message are known. */
@@ -55,12 +64,25 @@ export class PlayFacts implements FactSource {
   }
 
   inList(list: string, value: string): boolean {
-    const entries = this.session.lists[list];
-    if (!entries) {
-      this.missing.add(`list ${list}`);
-      return false;
+    let has = this.lists.get(list);
+    if (!has) {
+      has = this.openList(list);
+      this.lists.set(list, has);
     }
-    return entries.some((entry) => isDeepStrictEqual(entry.toLowerCase(), value.toLowerCase()));
+    return has(value);
+  }
+
+  /** The session's own entries, or the file beside the script. Both are read as a list file is. */
+  private openList(list: string): Membership {
+    const path = resolve(this.folder, list.replace(/^file:/, ""));
+    const own = this.session.lists[list];
+    try {
+      const bytes = own ? Buffer.from(own.join("\n")) : readFileSync(path);
+      return membership(buildList(bytes, kindOfName(path), budgetDefaults), budgetDefaults);
+    } catch (error) {
+      this.missing.add(`list ${list}`);
+      throw new ListUnavailable(list, error instanceof Error ? error.message : String(error));
+    }
   }
 
   header(name: string): readonly string[] {

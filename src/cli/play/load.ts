@@ -1,6 +1,6 @@
 /** Reads and compiles a script for a command, printing what is wrong with it. */
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { diagnosticJson, formatDiagnostic } from "../../language/diagnostic.ts";
 import { compilePolicy, type Policy } from "../../policy/compile.ts";
 import { decodeScript } from "../../policy/source.ts";
@@ -9,6 +9,8 @@ import type { CommandIo } from "../command.ts";
 export interface LoadedPolicy {
   policy: Policy;
   source: string;
+  /** Where the script lies: lists it names are looked for there. */
+  folder: string;
 }
 
 /** "ENOENT: no such file or directory, open '…'" → the part a user needs. */
@@ -19,15 +21,16 @@ export const reasonOf = (error: unknown): string => {
 
 /** Undefined after printing why; diagnostics of level error only. `json`: prints them as one JSON document. */
 export function loadPolicy(file: string, io: CommandIo, json: boolean): LoadedPolicy | undefined {
+  const path = resolve(io.cwd, file);
   let source: string;
   try {
-    source = decodeScript(readFileSync(resolve(io.cwd, file)));
+    source = decodeScript(readFileSync(path));
   } catch (error) {
     io.err(`postern: ${file}: ${reasonOf(error)}\n`);
     return undefined;
   }
   const result = compilePolicy(source, { file });
-  if (result.ok) return { policy: result.program, source };
+  if (result.ok) return { policy: result.program, source, folder: dirname(path) };
   const errors = result.diagnostics.filter((diagnostic) => diagnostic.severity === "error");
   if (json) io.out(`${JSON.stringify({ diagnostics: errors.map(diagnosticJson) }, null, 2)}\n`);
   else for (const diagnostic of errors) io.err(formatDiagnostic(diagnostic, source));

@@ -68,14 +68,18 @@ export interface Played {
 
 const emptyMessage = "From: <sender@client.example>\r\nSubject: test\r\n\r\ntest\r\n";
 
-/** Plays the whole session. `trace` counts hits over several sessions for coverage. */
+/**
+ * Plays the whole session. `trace` counts hits over several sessions for coverage; lists with relative names lie in
+ * `folder`.
+ */
 export async function play(
   policy: Policy,
   session: PlaySession,
   message: Uint8Array | undefined,
   trace: RuleTrace,
+  folder: string,
 ): Promise<Played> {
-  const player = new Player(policy, session, message ?? Buffer.from(messageText(session)), trace);
+  const player = new Player(policy, session, message ?? Buffer.from(messageText(session)), trace, folder);
   await player.run();
   return player.result;
 }
@@ -94,12 +98,12 @@ class Player {
   private readonly effects: PolicyEffect[] = [];
   private readonly accepted: Array<{ address: string; local: boolean; route?: RouteOverride }> = [];
 
-  constructor(policy: Policy, session: PlaySession, message: Uint8Array, trace: RuleTrace) {
+  constructor(policy: Policy, session: PlaySession, message: Uint8Array, trace: RuleTrace, folder: string) {
     this.policy = policy;
     this.session = session;
     this.message = message;
     this.trace = trace;
-    this.facts = new PlayFacts(session);
+    this.facts = new PlayFacts(session, folder);
     this.incoming = policy.tracedSession("smtpIn", this.facts, {}, trace);
     this.result = {
       policy: policy.hash,

@@ -129,6 +129,26 @@ test("explain: the human form shows values, and why a rule was not tried", async
   }
 });
 
+test("explain: lists come from the session or from files beside the script; a list that is nowhere defers the mail", async () => {
+  const file = write(
+    "l.script",
+    'event onMailFrom { if (inList (mailFromDomain, "file:blocked.domains")) { set (smtpAction, "reject"); } }',
+  );
+  const codes = async (lists: Record<string, string[]>) => {
+    const { out } = await run(explain, [
+      file,
+      "--session",
+      write("l.json", JSON.stringify({ mailFrom: "a@x.bad.example", lists })),
+      "--json",
+    ]);
+    return JSON.parse(out).replies.at(-1).code;
+  };
+  assert.equal(await codes({}), 450);
+  assert.equal(await codes({ "file:blocked.domains": ["other.example"] }), 250);
+  write("blocked.domains", "# a list\nbad.example\n");
+  assert.equal(await codes({}), 550);
+});
+
 test("explain: bad input has one clear line", async () => {
   const file = write("ok.script", "");
   assert.equal((await run(explain, [file])).code, 2);
@@ -139,6 +159,21 @@ test("explain: bad input has one clear line", async () => {
   const broken = await run(explain, [write("b.script", "event {"), "--session", write("s2.json", "{}")]);
   assert.equal(broken.code, 1);
   assert.match(broken.err, /P001/);
+});
+
+test("check and test take Sieve too, and check the configuration", async () => {
+  const sieve = write("s.sieve", 'require "fileinto";\nfileinto "a"\n');
+  const { code, out } = await run(check, [sieve]);
+  assert.equal(code, 1);
+  assert.match(out, /^s\.sieve:\d+:\d+: error S/m);
+  assert.match((await run(check, [write("c.yaml", "serverr: {}\n")])).out, /^c\.yaml:1:1: error C/m);
+  write(
+    "t.svtest",
+    'require "vnd.dovecot.testsuite";\ntest "good" { keep; }\ntest "bad" { test_fail "on purpose"; }\n',
+  );
+  const tests = await run(policyTest, ["t.svtest"]);
+  assert.equal(tests.code, 1);
+  assert.match(tests.out, /1 passed, 1 failed\n$/);
 });
 
 test("test: failures say what was wanted, coverage counts branches, --min decides", async () => {

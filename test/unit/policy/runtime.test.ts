@@ -319,6 +319,16 @@ test("budgets end the event in tmpreject", () => {
   assert.equal((steps.session("smtpIn", noFacts).run("onConnect") as EventResult).origin, "limit statementsPerEvent");
 });
 
+test("a policy names its lists; without them the mail waits", async () => {
+  const source = 'event onMailFrom { if (inList (mailFrom, "file:a.txt")) { set (smtpAction, "reject"); } }';
+  assert.deepEqual(compiled(source).lists, ["file:a.txt"]);
+  assert.equal((await incoming(source).run("onMailFrom")).action, "tmpreject");
+  const asked: string[] = [];
+  const facts = { inList: (list: string, value: string) => asked.push(`${list} ${value}`) > 0 };
+  assert.equal((await incoming(source, facts, { mailFrom: "x" }).run("onMailFrom")).action, "reject");
+  assert.deepEqual(asked, ["file:a.txt x"]);
+});
+
 test("inputs must be predefined variables", () => {
   assert.throws(() => incoming("").input("nope", "x"), /no predefined variable/);
   assert.equal(incoming("").read("nope"), "");

@@ -13,7 +13,13 @@ import { compiled, incoming } from "./session.ts";
 const source = readFileSync(resolve(import.meta.dirname, "fixtures/wizard.script"), "utf8");
 const run = async (session: Record<string, unknown>, script = source) => {
   const defaults = { localDomains: ["local.example"], mailFrom: "a@b.example" };
-  return play(compiled(script), readSession({ ...defaults, ...session }), undefined, new RuleTrace(script));
+  return play(
+    compiled(script),
+    readSession({ ...defaults, ...session }),
+    undefined,
+    new RuleTrace(script),
+    import.meta.dirname,
+  );
 };
 const rcptCodes = async (session: Record<string, unknown>, script = source) =>
   (await run(session, script)).replies.filter((r) => r.command.startsWith("RCPT")).map((r) => r.code);
