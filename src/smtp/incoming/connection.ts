@@ -25,6 +25,9 @@ export interface ConnectionLimits {
   lingerMs: number;
 }
 
+/** Command lines worked off in one go: some 2 ms, so that a pipelined flood doesn't hold up everybody else. */
+const piecesPerTurn = 200;
+
 export class Connection {
   /** Time (ms) at which `timedOut` is called; the listener sweeps all connections. */
   deadline = Number.POSITIVE_INFINITY;
@@ -146,6 +149,7 @@ export class Connection {
     this.running = true;
     try {
       let from = 0;
+      let pieces = 0;
       while (this.pending !== undefined && this.held === 0 && !this.choked && !this.closing) {
         const input: Buffer = this.pending;
         const next: number = this.owner.consume(input, from);
@@ -157,6 +161,7 @@ export class Connection {
         else if (next === from) break;
         from = next;
         if (this.out.length > this.limits.replyBacklog) this.flush();
+        if (++pieces >= piecesPerTurn) this.yieldTurn();
       }
       if (this.pending !== undefined && from > 0) this.pending = keep(this.pending, from);
     } finally {
@@ -168,6 +173,12 @@ export class Connection {
     if (blocked && this.pending !== undefined) this.socket.pause();
     else if (this.socket.isPaused()) this.socket.resume();
     if (this.ended && !blocked) this.owner.inputEnded();
+  }
+
+  /** Lets others have their turn; input goes on in the next one. */
+  private yieldTurn(): void {
+    this.hold();
+    setImmediate(() => this.release(() => {}));
   }
 
   /** Gives octets back to the socket, where a TLS wrapper will find them. Input not taken yet is dropped. */

@@ -370,3 +370,34 @@ test("a client that half-closes after its last command still gets every reply", 
     client.socket.end("MAIL FROM:<a@x.test>\r\nRSET\r\n");
     assert.deepEqual(await client.rest(), ["250 2.1.0 Sender accepted", "250 2.0.0 Reset done"]);
   }));
+
+test("a long pipelined group is worked off in turns, and in order", () => {
+  let seen = 0;
+  let seenWhenOthersRan = 0;
+  return withSite(
+    {
+      settings: { maxRecipients: 10_000 },
+      handler: () => ({
+        onRcptTo: () => {
+          if (seen++ === 0) {
+            setImmediate(() => {
+              seenWhenOthersRan = seen;
+            });
+          }
+          return undefined;
+        },
+      }),
+    },
+    async (site) => {
+      const client = await site.client();
+      await client.hello();
+      await client.ask("MAIL FROM:<a@x.test>");
+      client.write(`${Array.from({ length: 1_500 }, (_, i) => `RCPT TO:<u${i}@y.test>\r\n`).join("")}RSET\r\n`);
+      for (let i = 0; i < 1_500; i++) assert.match(await client.reply(), /^250 2\.1\.5/);
+      assert.equal(await client.reply(), "250 2.0.0 Reset done");
+      assert.equal(seen, 1_500);
+      assert.ok(seenWhenOthersRan <= 400, `others waited for ${seenWhenOthersRan} commands`);
+      client.end();
+    },
+  );
+});
