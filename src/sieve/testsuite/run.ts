@@ -4,7 +4,7 @@
  * doesn't compile is one failed test with its diagnostics; rejects only when the file can't be read.
  */
 import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { BudgetExceeded } from "../../config/budget.ts";
 import { type Diagnostic, formatDiagnostic } from "../../language/diagnostic.ts";
 import { RegexError } from "../../language/regex.ts";
@@ -12,7 +12,7 @@ import { compileSieve, type Entry, type SieveScript } from "../compile.ts";
 import { SieveRuntimeError } from "../errors.ts";
 import { extensions } from "../extensions/index.ts";
 import { Registry } from "../registry.ts";
-import { Suite, SuiteStopped, TestFailed } from "./suite.ts";
+import { Suite, SuiteStopped, suiteIncludes, TestFailed } from "./suite.ts";
 import { testsuite } from "./words.ts";
 
 export interface SvtestOptions {
@@ -40,7 +40,12 @@ const registry = new Registry([...extensions, testsuite]);
 
 export async function runSvtest(path: string, options: SvtestOptions = {}): Promise<SvtestReport> {
   const source = await readFile(path, "utf8");
-  const compiled = compileSieve(source, { file: basename(path), registry });
+  const file = resolve(path);
+  const compiled = compileSieve(source, {
+    file: basename(path),
+    registry,
+    includeLoader: suiteIncludes(dirname(file)),
+  });
   if (!compiled.ok) {
     return report(
       path,
@@ -48,7 +53,7 @@ export async function runSvtest(path: string, options: SvtestOptions = {}): Prom
       options,
     );
   }
-  return report(path, runEntries(compiled.script, new Suite(path, registry)), options);
+  return report(path, runEntries(compiled.script, new Suite(file, registry)), options);
 }
 
 function problems(diagnostics: readonly Diagnostic[], source: string): string {

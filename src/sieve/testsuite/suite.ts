@@ -11,6 +11,7 @@ import { mailboxesOf, parseAddresses } from "../../message/addresses.ts";
 import { formatAddress, parsePath } from "../address.ts";
 import { compileSieve, loadModule, type SieveScript } from "../compile.ts";
 import { type SieveEnvelope, SieveHost, type SieveInput } from "../host.ts";
+import type { IncludeLoader } from "../includes.ts";
 import { Mail } from "../mail.ts";
 import type { Registry } from "../registry.ts";
 import { Result } from "../result.ts";
@@ -170,7 +171,7 @@ export class Suite {
       settings: this.settings,
       budget: this.budget,
       registry: this.#registry,
-      includeLoader: (location, name) => this.#included(location, name),
+      includeLoader: suiteIncludes(this.directory),
     });
     if (compiled.ok) return compiled.script;
     for (const diagnostic of compiled.diagnostics) {
@@ -179,15 +180,6 @@ export class Suite {
     const stage = { parse: "parse", validate: "validation", generate: "code generation" }[compiled.stage];
     this.errors.push(`${stage} failed`);
     return undefined;
-  }
-
-  #included(location: "personal" | "global", name: string): string | undefined {
-    const folder = location === "personal" ? "included" : "included-global";
-    try {
-      return readFileSync(join(this.directory, folder, `${name}.sieve`), "utf8");
-    } catch {
-      return undefined; // no such script
-    }
   }
 
   /** Runs the compiled script on the current message; its actions are added to the shared result. */
@@ -282,6 +274,20 @@ export class Suite {
       budget: this.budget,
     });
   }
+}
+
+/** Personal scripts are in the suite's folder `included`, global ones in `included-global`. */
+export function suiteIncludes(directory: string): IncludeLoader {
+  return (location, name) => {
+    try {
+      return readFileSync(
+        join(directory, location === "personal" ? "included" : "included-global", `${name}.sieve`),
+        "utf8",
+      );
+    } catch {
+      return undefined; // no such script
+    }
+  };
 }
 
 /** A host whose words can reach the suite. */

@@ -1,0 +1,4 @@
+require "editheader";
+addheader "X-field:" "x";
+deleteheader :last "a";
+addheader "x";
