@@ -1,10 +1,9 @@
 /**
  * A queued message while filters work on it: header section in memory, body streamed from the spool.
- * Invariants: the queued body is never changed; the edited message exists only here until `write`. Failure:
- * BudgetExceeded "headerSection" (message without an end of its header) or "filteredBytes" when all of a larger
- * message is asked for at once.
+ * Invariants: the queued body is never changed; the edited message exists only here until `write`; at most
+ * `filteredBytes` of it are held for parsing. Failure: BudgetExceeded "headerSection" when the header has no end.
  */
-import { type Budget, BudgetExceeded } from "../config/budget.ts";
+import type { Budget } from "../config/budget.ts";
 import { editHeaders, type HeaderEdit } from "../message/edit.ts";
 import { HeaderScanner } from "../message/header-scanner.ts";
 import { type HeaderSection, parseHeaders } from "../message/headers.ts";
@@ -66,12 +65,21 @@ export class WorkingMessage {
     yield* this.body();
   }
 
-  /** The whole message parsed. Throws BudgetExceeded "filteredBytes" when it is larger. */
+  /** True when the message is larger than what `parsed` shows of it. */
+  get truncated(): boolean {
+    return this.size > this.#budget.filteredBytes;
+  }
+
+  /** The message parsed; of one beyond the budget's `filteredBytes` only so much of it. */
   async parsed(): Promise<ParsedMessage> {
     if (this.#parsed === undefined) {
-      if (this.size > this.#budget.filteredBytes) throw new BudgetExceeded("filteredBytes", this.#budget.filteredBytes);
       const chunks: Uint8Array[] = [];
-      for await (const chunk of this.bytes()) chunks.push(chunk);
+      let left = this.#budget.filteredBytes;
+      for await (const chunk of this.bytes()) {
+        chunks.push(chunk.subarray(0, left));
+        left -= chunk.length;
+        if (left <= 0) break;
+      }
       this.#parsed = parseMessage(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks), this.#budget);
     }
     return this.#parsed;

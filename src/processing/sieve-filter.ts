@@ -145,7 +145,8 @@ class SieveRun {
     if (result.editedMessage !== undefined) {
       const { bodyStart } = parseHeaders(result.editedMessage, this.#options.budget);
       decision.header = result.editedMessage.subarray(0, bodyStart);
-      decision.body = result.editedMessage.subarray(bodyStart);
+      // The script saw only the beginning of a very large message: its body stays.
+      if (!this.#content.truncated) decision.body = result.editedMessage.subarray(bodyStart);
     }
     const send: OutgoingMessage[] = [];
     const deliveries: DeliveryMark[] = [];
