@@ -5,7 +5,7 @@
  * `temporary` set, since ARC has no word of its own for it.
  */
 import { printable } from "../message/outcome.ts";
-import { BodyHash, feedBodies, relaxText } from "./dkim/canonical.ts";
+import { type BodyHash, BodyHashes, relaxedField, relaxText } from "./dkim/canonical.ts";
 import { type DkimKey, fetchKey, KeyProblem } from "./dkim/key.ts";
 import { headersToSign, layOut, type SigningKey, signData, signTags } from "./dkim/sign.ts";
 import { parseSignature, type Signature, withoutSignature } from "./dkim/signature.ts";
@@ -42,12 +42,6 @@ interface Seal {
   cv: string;
 }
 
-/** A chain whose newest message signature still needs the body. */
-export interface PendingArc {
-  bodyHash: BodyHash | undefined;
-  finish(): ArcResult;
-}
-
 const maxSets = 50;
 const minimumBits = 1024;
 
@@ -59,8 +53,12 @@ class ChainFailure extends Error {
   }
 }
 
-/** Checks structure, seals and the newest header signature; the caller feeds the body hash and calls `finish`. */
-export async function beginArc(fields: readonly HeaderField[], ctx: CheckContext): Promise<PendingArc> {
+/** Checks structure, seals and the newest header signature; the caller feeds `hashes` and then calls the answer. */
+export async function beginArc(
+  fields: readonly HeaderField[],
+  hashes: BodyHashes,
+  ctx: CheckContext,
+): Promise<() => ArcResult> {
   const found = { result: "none", reason: "", temporary: false, instances: 0 } as const;
   const result: ArcResult = { ...found, sealers: [], authenticationResults: [] };
   const failed = (error: unknown): ArcResult => {
@@ -69,7 +67,7 @@ export async function beginArc(fields: readonly HeaderField[], ctx: CheckContext
   };
   try {
     const sets = collectSets(fields);
-    if (sets.length === 0) return { bodyHash: undefined, finish: () => result };
+    if (sets.length === 0) return () => result;
     result.instances = sets.length;
     result.authenticationResults = sets.map(({ aar }) => fieldValue(aar).replace(/^[^;]*;\s*/, ""));
     const seals = sets.map(({ seal }, index) => parseSeal(seal, index + 1, sets.length));
@@ -78,20 +76,27 @@ export async function beginArc(fields: readonly HeaderField[], ctx: CheckContext
     if (typeof newest === "string") throw new ChainFailure(`ARC-Message-Signature: ${newest}`);
     const key = await arcKey(newest, ctx);
     await verifySeals(sets, seals, ctx);
-    const bodyHash = new BodyHash(newest.bodyCanonicalization, newest.hash, newest.length);
-    const finish = () => {
+    const bodyHash = hashes.get(newest.bodyCanonicalization, newest.hash, newest.length);
+    return () => {
       try {
         concludeMessageSignature(fields, newest, key, bodyHash);
-        return { ...result, result: "pass" as const };
+        return { ...result, result: "pass" };
       } catch (error) {
         return failed(error);
       }
     };
-    return { bodyHash, finish };
   } catch (error) {
     const answer = failed(error);
-    return { bodyHash: undefined, finish: () => answer };
+    return () => answer;
   }
+}
+
+/** Validates the chain of a message, reading its body. */
+export async function validateArc(message: Message, ctx: CheckContext): Promise<ArcResult> {
+  const hashes = new BodyHashes();
+  const finish = await beginArc(message.fields, hashes, ctx);
+  await hashes.feed(message.body);
+  return finish();
 }
 
 /** §5.2 step 3: instances 1…N, each with exactly one field of each kind. */
@@ -180,8 +185,8 @@ async function verifySeals(sets: readonly ArcSet[], seals: readonly Seal[], ctx:
 
 /** §5.1.1: the sets in order, each as AAR, AMS, AS, relaxed; the last seal without b= and CRLF. */
 function sealedData(earlier: readonly ArcSet[], own: ArcSet): Buffer {
-  const lines = earlier.flatMap(({ aar, ams, seal }) => [aar, ams, seal].map(({ raw }) => relaxText(raw)));
-  lines.push(relaxText(own.aar.raw), relaxText(own.ams.raw), relaxText(withoutSignature(own.seal.raw)));
+  const lines = earlier.flatMap(({ aar, ams, seal }) => [aar, ams, seal].map(relaxedField));
+  lines.push(relaxedField(own.aar), relaxedField(own.ams), relaxText(withoutSignature(own.seal.raw)));
   return Buffer.from(lines.join("\r\n"), "latin1");
 }
 
@@ -266,14 +271,15 @@ export async function sealMessage(
   authenticationResults: string,
   ctx: CheckContext,
 ): Promise<NewArcSet | undefined> {
-  const own = new BodyHash("relaxed", "sha256");
-  const pending = await beginArc(message.fields, ctx);
-  await feedBodies(pending.bodyHash === undefined ? [own] : [own, pending.bodyHash], message.body);
+  const hashes = new BodyHashes();
+  const own = hashes.get("relaxed", "sha256");
+  const finish = await beginArc(message.fields, hashes, ctx);
+  await hashes.feed(message.body);
   // §4.1.2: DKIM signatures are covered, so that their removal shows.
   const signatures = message.fields.filter(({ name }) => name === "dkim-signature").map(({ name }) => name);
   return sealArc(message.fields, {
     key,
-    chain: pending.finish(),
+    chain: finish(),
     authenticationResults,
     bodyHash: own.digest().toString("base64"),
     headers: [...headersToSign(message.fields), ...signatures],

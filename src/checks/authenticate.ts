@@ -6,7 +6,7 @@
 import { mailboxesOf, parseAddresses } from "../message/addresses.ts";
 import { type ArcResult, beginArc } from "./arc.ts";
 import type { AuthResult } from "./authres.ts";
-import { feedBodies } from "./dkim/canonical.ts";
+import { BodyHashes } from "./dkim/canonical.ts";
 import { beginVerification, type DkimResult } from "./dkim/verify.ts";
 import { checkDmarc, type DmarcResult, dmarcAuthResult } from "./dmarc/check.ts";
 import { fieldValue, type HeaderField, type MessageSource, readMessage } from "./message.ts";
@@ -28,14 +28,14 @@ export async function authenticate(
   spf: Promise<SpfResult> = checkSpf(sender, ctx),
 ): Promise<Authentication> {
   const message = await readMessage(source, ctx.budget);
-  const [signatures, chain, spfResult] = await Promise.all([
-    beginVerification(message.fields, ctx),
-    beginArc(message.fields, ctx),
+  const hashes = new BodyHashes();
+  const [finishDkim, finishArc, spfResult] = await Promise.all([
+    beginVerification(message.fields, hashes, ctx),
+    beginArc(message.fields, hashes, ctx),
     spf,
   ]);
-  const hashes = [chain, ...signatures].flatMap(({ bodyHash }) => bodyHash ?? []);
-  await feedBodies(hashes, message.body);
-  const dkim = signatures.map(({ finish }) => finish());
+  await hashes.feed(message.body);
+  const dkim = finishDkim.map((finish) => finish());
   const dmarc = await checkDmarc(
     {
       fromDomains: authorDomains(message.fields),
@@ -44,7 +44,7 @@ export async function authenticate(
     },
     ctx,
   );
-  return { spf: spfResult, dkim, arc: chain.finish(), dmarc };
+  return { spf: spfResult, dkim, arc: finishArc(), dmarc };
 }
 
 /** Domains of the From field; none when there are several fields, since readers differ in which they show. */

@@ -75,6 +75,7 @@ export const budgetDefaults = {
   dnsQueries: 500,
   spfLookups: 10,
   spfVoidLookups: 2,
+  spfRecord: 16_384,
   dkimSignatures: 10,
   dkimKeyBits: 8_192,
   dmarcAuthors: 4,

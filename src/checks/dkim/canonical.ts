@@ -1,6 +1,6 @@
 /**
  * Canonicalisation (RFC 6376 §3.4): header fields, and bodies as a stream that is hashed on the way.
- * Invariants: the body is never held; the work per octet is constant; `feedBodies` lets the event loop breathe.
+ * Invariants: the body is never held; the work per octet is constant; `feed` lets the event loop breathe.
  */
 import { createHash, type Hash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
@@ -28,8 +28,8 @@ const crlf = Buffer.from("\r\n");
 /** Empty lines wait as a number; they are hashed in blocks of this many. */
 const emptyLines = Buffer.from("\r\n".repeat(512));
 const slice = 64 * 1024;
-/** Octets after which other work gets a turn. */
-const turn = 1024 * 1024;
+/** Octets hashed, summed over all hashes, after which other work gets a turn. */
+const turn = 512 * 1024;
 
 /** Hash of one canonicalised body, up to `limit` canonical octets (the l= tag). */
 export class BodyHash {
@@ -43,6 +43,7 @@ export class BodyHash {
   #pendingBlank = false;
   #pendingCr = false;
   #content = false;
+  #digest: Buffer | undefined;
 
   constructor(canonicalization: Canonicalization, hash: HashName, limit = Number.POSITIVE_INFINITY) {
     this.#relaxed = canonicalization === "relaxed";
@@ -60,7 +61,13 @@ export class BodyHash {
     else this.#updateSimple(chunk);
   }
 
+  /** The hash; asked again, it is the same. */
   digest(): Buffer {
+    this.#digest ??= this.#finish();
+    return this.#digest;
+  }
+
+  #finish(): Buffer {
     if (this.#pendingCr) {
       // A bare CR at the very end is content like any other.
       this.#emitLines();
@@ -168,19 +175,34 @@ export class BodyHash {
   }
 }
 
-/** Feeds one body to all hashes in one pass. */
-export async function feedBodies(hashes: readonly BodyHash[], body: MessageSource): Promise<void> {
-  if (hashes.length === 0) return;
-  if (body instanceof Uint8Array) {
-    const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-    for (let at = 0; at < bytes.length; at += slice) {
-      if (at > 0 && at % turn === 0) await setImmediate();
-      for (const hash of hashes) hash.update(bytes.subarray(at, at + slice));
+/** The hashes that the signatures of one message need, each kind once, fed in one pass over the body. */
+export class BodyHashes {
+  readonly #byKind = new Map<string, BodyHash>();
+
+  get(canonicalization: Canonicalization, hash: HashName, limit = Number.POSITIVE_INFINITY): BodyHash {
+    const kind = `${canonicalization} ${hash} ${limit}`;
+    let found = this.#byKind.get(kind);
+    if (found === undefined) {
+      found = new BodyHash(canonicalization, hash, limit);
+      this.#byKind.set(kind, found);
     }
-    return;
+    return found;
   }
-  for await (const chunk of body) {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    for (const hash of hashes) hash.update(bytes);
+
+  /** Reads the body to its end; other work gets a turn after `turn` octets times hashes. */
+  async feed(body: MessageSource): Promise<void> {
+    const hashes = [...this.#byKind.values()];
+    if (hashes.length === 0) return;
+    let done = 0;
+    for await (const chunk of body instanceof Uint8Array ? [body] : body) {
+      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      for (let at = 0; at < bytes.length; at += slice) {
+        const part = bytes.subarray(at, at + slice);
+        if (done > turn) await setImmediate();
+        if (done > turn) done = 0;
+        for (const hash of hashes) hash.update(part);
+        done += part.length * hashes.length;
+      }
+    }
   }
 }

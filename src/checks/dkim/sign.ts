@@ -6,7 +6,7 @@
  */
 import { createHash, createPrivateKey, type KeyObject, sign } from "node:crypto";
 import type { HeaderField, Message } from "../message.ts";
-import { BodyHash, feedBodies } from "./canonical.ts";
+import { BodyHashes } from "./canonical.ts";
 import { signedHeaders } from "./signature.ts";
 
 export interface SigningKey {
@@ -50,8 +50,9 @@ export function signingKey(domain: string, selector: string, pem: string): Signi
 
 /** Signs one message with each key; answers the values of the DKIM-Signature fields, in the order of `keys`. */
 export async function signDkim(message: Message, keys: readonly SigningKey[], options: SignOptions): Promise<string[]> {
-  const body = new BodyHash("relaxed", "sha256");
-  await feedBodies([body], message.body);
+  const hashes = new BodyHashes();
+  const body = hashes.get("relaxed", "sha256");
+  await hashes.feed(message.body);
   const bodyHash = body.digest().toString("base64");
   const headers = options.headers?.map((name) => name.toLowerCase()) ?? headersToSign(message.fields);
   return keys.map((key) =>

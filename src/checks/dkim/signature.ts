@@ -131,15 +131,17 @@ export function signedHeaders(
   canonicalization: Canonicalization,
   own: string,
 ): Buffer {
-  const unused = new Map<string, number>();
+  const byName = new Map<string, HeaderField[]>();
+  for (const field of fields) {
+    const same = byName.get(field.name);
+    if (same === undefined) byName.set(field.name, [field]);
+    else same.push(field);
+  }
   let text = "";
   for (const name of headers) {
-    let at = unused.get(name) ?? fields.length;
-    do at -= 1;
-    while (at >= 0 && fields[at]!.name !== name);
-    unused.set(name, Math.max(at, 0));
-    if (at < 0) continue; // §3.5 h=: a field that is not there counts as the null string
-    text += `${canonicalization === "relaxed" ? relaxedField(fields[at]!) : fields[at]!.raw}\r\n`;
+    const field = byName.get(name)?.pop();
+    if (field === undefined) continue; // §3.5 h=: a field that is not there counts as the null string
+    text += `${canonicalization === "relaxed" ? relaxedField(field) : field.raw}\r\n`;
   }
   const last = withoutSignature(own);
   return Buffer.from(text + (canonicalization === "relaxed" ? relaxText(last) : last), "latin1");

@@ -7,7 +7,7 @@ import { createHash, verify } from "node:crypto";
 import { printable } from "../../message/outcome.ts";
 import type { HeaderField, Message } from "../message.ts";
 import type { CheckContext } from "../types.ts";
-import { BodyHash, feedBodies } from "./canonical.ts";
+import { type BodyHash, BodyHashes } from "./canonical.ts";
 import { type DkimKey, fetchKey, KeyProblem } from "./key.ts";
 import { parseSignature, type Signature, signedHeaders } from "./signature.ts";
 
@@ -32,27 +32,26 @@ export interface DkimResult {
   keyBits: number;
 }
 
-/** A signature on its way: what it still needs is the hash of the body. */
-export interface PendingVerification {
-  bodyHash: BodyHash | undefined;
-  finish(): DkimResult;
-}
+/** A signature on its way: to be called when the body hashes have seen the body. */
+export type FinishVerification = () => DkimResult;
 
 /** RFC 8301 §3.2: shorter RSA keys do not count. */
 const minimumBits = 1024;
 
 /** Verifies all signatures of a message, reading its body once. */
 export async function verifyDkim(message: Message, ctx: CheckContext): Promise<DkimResult[]> {
-  const pending = await beginVerification(message.fields, ctx);
-  await feedBodies(
-    pending.flatMap(({ bodyHash }) => bodyHash ?? []),
-    message.body,
-  );
-  return pending.map(({ finish }) => finish());
+  const hashes = new BodyHashes();
+  const finish = await beginVerification(message.fields, hashes, ctx);
+  await hashes.feed(message.body);
+  return finish.map((conclude) => conclude());
 }
 
-/** Looks at the fields and fetches the keys; the caller feeds the body hashes and then calls `finish`. */
-export function beginVerification(fields: readonly HeaderField[], ctx: CheckContext): Promise<PendingVerification[]> {
+/** Looks at the fields and fetches the keys; the caller feeds `hashes` and then calls what is answered. */
+export function beginVerification(
+  fields: readonly HeaderField[],
+  hashes: BodyHashes,
+  ctx: CheckContext,
+): Promise<FinishVerification[]> {
   const signatures = fields.filter((field) => field.name === "dkim-signature");
   return Promise.all(
     signatures.map((field, index) => {
@@ -61,13 +60,13 @@ export function beginVerification(fields: readonly HeaderField[], ctx: CheckCont
       }
       const parsed = parseSignature(field, "dkim");
       if (typeof parsed === "string") return settled(refused("permerror", parsed));
-      return beginOne(fields, parsed, ctx);
+      return beginOne(fields, parsed, hashes, ctx);
     }),
   );
 }
 
-function settled(result: DkimResult): PendingVerification {
-  return { bodyHash: undefined, finish: () => result };
+function settled(result: DkimResult): FinishVerification {
+  return () => result;
 }
 
 function refused(result: DkimResultToken, reason: string, signature?: Signature, key?: DkimKey): DkimResult {
@@ -88,8 +87,9 @@ function refused(result: DkimResultToken, reason: string, signature?: Signature,
 async function beginOne(
   fields: readonly HeaderField[],
   signature: Signature,
+  hashes: BodyHashes,
   ctx: CheckContext,
-): Promise<PendingVerification> {
+): Promise<FinishVerification> {
   if (signature.expires !== undefined && signature.expires * 1000 < ctx.now()) {
     return settled(refused("permerror", "signature expired", signature));
   }
@@ -102,8 +102,8 @@ async function beginOne(
   }
   const mismatch = keyMismatch(signature, key);
   if (mismatch !== "") return settled(refused("permerror", mismatch, signature, key));
-  const bodyHash = new BodyHash(signature.bodyCanonicalization, signature.hash, signature.length);
-  return { bodyHash, finish: () => conclude(fields, signature, key, bodyHash) };
+  const bodyHash = hashes.get(signature.bodyCanonicalization, signature.hash, signature.length);
+  return () => conclude(fields, signature, key, bodyHash);
 }
 
 /** §6.1.2: the key must allow what the signature uses. */

@@ -141,7 +141,10 @@ async function checkHost(evaluation: Evaluation, domain: string): Promise<HostRe
   const records = texts.filter(isSpfRecord);
   if (records.length === 0) return nothing("no SPF record");
   if (records.length > 1) throw new PermError(`${domain} has ${records.length} SPF records`); // §4.5
-  const record = parseSpfRecord(records[0]!);
+  const text = records[0]!;
+  const limit = evaluation.ctx.budget.spfRecord;
+  if (text.length > limit) throw new PermError(`SPF record of ${text.length} octets (limit ${limit})`);
+  const record = parseSpfRecord(text);
   for (const mechanism of record.mechanisms) {
     if (!(await matches(evaluation, mechanism, domain))) continue;
     const explain = record.exp === undefined ? undefined : { macro: record.exp, domain };
@@ -288,7 +291,7 @@ async function explain(evaluation: Evaluation, exp: { macro: MacroString; domain
   try {
     const values = valuesFor(evaluation, exp.domain);
     const texts = await query(evaluation, await expandDomain(exp.macro, values), "TXT");
-    if (texts.length !== 1) return "";
+    if (texts.length !== 1 || texts[0]!.length > evaluation.ctx.budget.spfRecord) return "";
     const text = await expandMacro(parseMacroString(texts[0]!, true), values);
     return printable(text)
       .replace(/[^\x20-\x7e]/g, "?")

@@ -4,10 +4,9 @@ import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type ArcResult, beginArc, sealMessage } from "../../../src/checks/arc.ts";
+import { type ArcResult, sealMessage, validateArc } from "../../../src/checks/arc.ts";
 import { authenticate, authenticationResults } from "../../../src/checks/authenticate.ts";
 import { formatAuthenticationResults } from "../../../src/checks/authres.ts";
-import { feedBodies } from "../../../src/checks/dkim/canonical.ts";
 import { Keyring } from "../../../src/checks/dkim/keyring.ts";
 import { signDkim, signingKey } from "../../../src/checks/dkim/sign.ts";
 import { createFactSource, type FactServices } from "../../../src/checks/facts.ts";
@@ -65,10 +64,7 @@ test("two From fields are no author", async () => {
 
 async function arcOf(text: string): Promise<ArcResult> {
   const ctx = contextFor(zone);
-  const message = await readMessage(Buffer.from(text), ctx.budget);
-  const pending = await beginArc(message.fields, ctx);
-  if (pending.bodyHash !== undefined) await feedBodies([pending.bodyHash], message.body);
-  return pending.finish();
+  return validateArc(await readMessage(Buffer.from(text), ctx.budget), ctx);
 }
 
 async function sealed(text: string): Promise<string | undefined> {

@@ -79,6 +79,14 @@ test("an include bomb ends at the limit", async () => {
   assert.ok(ctx.asked.length <= 12, `${ctx.asked.length} queries`);
 });
 
+test("a record beyond its limit is a permerror, an explanation is left out", async () => {
+  const padded = (length: number) => txt(`v=spf1 -all exp=exp.test`.padEnd(length, " "));
+  const exp = { "exp.test": txt("x".repeat(16_385)) };
+  const allowed = await resultOf({ "example.com": padded(16_384), ...exp });
+  assert.deepEqual([allowed.result, allowed.explanation], ["fail", ""]);
+  assert.equal((await resultOf({ "example.com": padded(16_385) })).result, "permerror");
+});
+
 test("two void look-ups are allowed, the third is a permerror", async () => {
   assert.equal((await resultOf({ "example.com": txt("v=spf1 a:v1.test a:v2.test -all") })).result, "fail");
   assert.equal(
