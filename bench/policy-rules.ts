@@ -65,6 +65,26 @@ export function ruleModule(count: number): Module {
   };
 }
 
+/** The same rules as a script, one method each. */
+export function ruleScript(count: number): string {
+  const methods: string[] = [];
+  const calls: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const tests = [
+      `isCase (mailFrom, "user${i}@sender${i}.example")`,
+      `isCase (mailFromDomain, "bad${i}.example")`,
+      `ipRange (remoteSmtpIp, "10.${(i >> 14) & 255}.${(i >> 6) & 255}.${(i << 2) & 255}/30")`,
+      `containsCase (header ("Subject"), "special offer ${i} only")`,
+      `matchCase (header ("Subject"), "^(re: )?invoice[- ]no${i}: .*(due|unpaid)")`,
+    ];
+    methods.push(
+      `method rule${i} {\n  if (${tests[i % 5]}) {\n    set (smtpAction, "reject");\n    set (smtpExplanation, "rule ${i}");\n  }\n}\n`,
+    );
+    calls.push(`  call (rule${i});\n`);
+  }
+  return `${methods.join("")}event onHeadersReceived {\n${calls.join("")}}\n`;
+}
+
 /** What one message says. */
 export interface Facts {
   readonly slots: readonly string[];
