@@ -82,8 +82,9 @@ export class Dialogue {
     }
     const command = parseCommand(line);
     const { log } = this.session.listener;
-    if (log?.isLevelEnabled("debug"))
+    if (log?.isLevelEnabled("debug")) {
       log.debug({ session: this.session.client.sessionId }, `<< ${shown(command, line)}`);
+    }
     const terms = this.terms();
     if (more && this.outOfStep(command, terms)) {
       // RFC 2920 §3.1; what follows may have been meant for somebody else (RFC 3207 §6).
@@ -363,10 +364,9 @@ export class Dialogue {
 
   chunkRefused(outcome: Outcome, last: boolean): void {
     // A chunk that came before any recipient spoils nothing.
-    if (this.state.transaction !== "none" && this.state.transaction !== "mail") {
-      if (last) this.resetTransaction();
-      else this.state.transaction = "failed";
-    }
+    if (this.state.transaction === "none" || this.state.transaction === "mail") this.transfer = undefined;
+    else if (last) this.resetTransaction();
+    else this.state.transaction = "failed";
     this.session.fail(outcome);
   }
 

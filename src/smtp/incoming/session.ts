@@ -91,7 +91,7 @@ export class Session implements ConnectionOwner {
       } else if (verdict && verdict.code >= 400) {
         // smtpfilters.md §7.2: 554 or 421, then close.
         this.finish({ ...verdict, code: verdict.temporary ? 421 : 554 }, verdict.text);
-      } else {
+      } else if (!this.leaveIfDraining()) {
         this.mode = "command";
         this.connection.reply(formatReply(220, "", handler.settings.greeting));
         this.touch();

@@ -269,6 +269,30 @@ test("BDAT: chunks, refused chunks are read, the rest waits for RSET", () =>
     client.end();
   }));
 
+test("a chunk before any recipient, or after a refused one, spoils no later DATA", () =>
+  withSite({}, async (site) => {
+    const client = await site.client();
+    await client.hello();
+    await client.ask("MAIL FROM:<a@x.test>");
+    client.write("BDAT 3\r\nabc");
+    assert.match(await client.reply(), /^503/);
+    await client.ask("RCPT TO:<b@y.test>");
+    assert.match(await client.ask("DATA"), /^354/);
+    assert.match(await client.ask("Subject: one\r\n\r\nx\r\n."), /^250/);
+    await client.ask("MAIL FROM:<a@x.test>");
+    await client.ask("RCPT TO:<b@y.test>");
+    client.write(`BDAT ${2 * 1024 * 1024} LAST\r\n`);
+    client.write(Buffer.alloc(2 * 1024 * 1024));
+    assert.match(await client.reply(), /^552/);
+    assert.match(await client.toData(), /^354/);
+    assert.match(await client.ask("Subject: two\r\n\r\nx\r\n."), /^250/);
+    assert.deepEqual(
+      site.received.map(({ content }) => content.slice(0, 12)),
+      ["Subject: one", "Subject: two"],
+    );
+    client.end();
+  }));
+
 test("LMTP: LHLO, and one reply a recipient", () =>
   withSite(
     {
