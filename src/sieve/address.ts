@@ -11,8 +11,8 @@ export interface Address {
 
 export type AddressResult = { ok: true; address: Address } | { ok: false; problem: string };
 
-// RFC 5322 §3.2.3, with RFC 6532 text above ASCII.
-const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\u0080-\\u{10ffff}-]+";
+// RFC 5322 §3.2.3. ASCII only: what takes the message further may not know SMTPUTF8 (RFC 6531).
+const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const dotAtom = new RegExp(`^${atom}(?:\\.${atom})*`, "u");
 const quotedString = /^"(?:[^"\\\r\n]|\\[^\r\n])*"/;
 const domainLiteral = /^\[[^[\]\\\r\n]*\]/;

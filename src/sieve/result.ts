@@ -143,6 +143,8 @@ export class Result {
   /** RFC 5228 §2.10.3: the same action twice happens once. */
   #merge(action: Action): boolean {
     for (const { action: other, done } of this.actions) {
+      // A fileinto of INBOX is a keep (RFC 5228 §4.1).
+      if (action.action !== other.action && isInbox(action) && isInbox(other)) return true;
       if (other.action !== action.action) continue;
       if (action.action === "keep" || action.action === "fileinto") {
         const store = other as KeepAction | FileintoAction;
@@ -183,6 +185,10 @@ export class Result {
       }
     }
   }
+}
+
+function isInbox(action: Action): boolean {
+  return action.action === "keep" || (action.action === "fileinto" && action.folder.toUpperCase() === "INBOX");
 }
 
 function isReject(action: Action): boolean {

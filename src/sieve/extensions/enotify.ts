@@ -110,7 +110,7 @@ export const enotify: Extension = {
       },
     },
   ],
-  tags: [{ on: ["set"], tag: modifier("encodeurl") }],
+  tags: [{ on: ["set", "extracttext"], tag: modifier("encodeurl") }],
   evaluation: {
     asks: { validNotifyMethod: (_host, _data, args) => args.every((uri) => methodProblem(uri) === undefined) },
     sources: {

@@ -4,9 +4,9 @@ import { SieveRuntimeError } from "../errors.ts";
 import type { Extension } from "../registry.ts";
 import { flagList } from "./imap4flags.ts";
 
-/** A folder name that no store takes: empty, over-long, or with control characters. */
+/** Names that a store can take: not over-long, no control characters, valid UTF-8. The empty name is INBOX. */
 export function isFolderName(name: string): boolean {
-  return name !== "" && name.length <= 1_024 && !/[\x00-\x1f\x7f]/.test(name) && name.isWellFormed();
+  return name.length <= 1_024 && !/[\x00-\x1f\x7f]/.test(name) && name.isWellFormed() && !name.includes("\ufffd");
 }
 
 export const fileinto: Extension = {
@@ -24,7 +24,7 @@ export const fileinto: Extension = {
           check.error(
             call.arguments[0]!,
             codes.value,
-            `invalid folder name '${folder.slice(0, 80)}' specified for fileinto command`,
+            `fileinto command: invalid folder name '${folder.slice(0, 80)}' specified`,
           );
         }
       },

@@ -39,6 +39,6 @@ export const regex: Extension = {
         },
       },
     },
-    { on: ["set"], tag: modifier("quoteregex") },
+    { on: ["set", "extracttext"], tag: modifier("quoteregex") },
   ],
 };

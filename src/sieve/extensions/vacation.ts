@@ -31,9 +31,9 @@ const addressesTag: TagSpec = {
       const text = check.constant(node);
       const parsed = text === undefined ? undefined : parseScriptAddress(text);
       if (parsed?.ok === false) {
-        check.error(
+        check.warn(
           node,
-          codes.value,
+          codes.doubtful,
           `specified :addresses item '${text}' is invalid for vacation action: ${parsed.problem}`,
         );
       }

@@ -1,7 +1,10 @@
 /** Extensions of Pigeonhole that scripts in the wild use: vnd.dovecot.debug, vnd.dovecot.environment, vnd.dovecot.report. */
+
+import type { Data } from "../../language/ir.ts";
 import { parseScriptAddress } from "../address.ts";
 import { codes } from "../codes.ts";
 import { SieveRuntimeError } from "../errors.ts";
+import type { SieveHost } from "../host.ts";
 import type { Extension } from "../registry.ts";
 import { environmentItem } from "./environment.ts";
 
@@ -32,8 +35,14 @@ export const vendorEnvironment: Extension = {
   implies: ["environment"],
   doc: { summary: "Environment items as variables `env.name` in braces.", example: `set "place" "$\{env.location}";` },
   namespaces: { env: "environmentVariable" },
-  evaluation: { values: { environmentVariable: (host, data) => environmentItem(host, data.name as string) ?? "" } },
+  evaluation: { values: { environmentVariable: environmentVariable } },
 };
+
+/** Identifiers have no "-": "_" stands for it. */
+function environmentVariable(host: SieveHost, data: Data): string {
+  const name = (data.name as string).toLowerCase();
+  return environmentItem(host, name) ?? environmentItem(host, name.replaceAll("_", "-")) ?? "";
+}
 
 /** RFC 5965 §7.3 */
 const feedbackTypes = /^[A-Za-z0-9!#$%&'*+.^_`{|}~-]+$/;
