@@ -18,15 +18,12 @@ import { type IpRange, parseIp, parseIpSet, rangeHas } from "./ipset.ts";
 import type { Fold, MatchKind } from "./ir.ts";
 import { compileRegex } from "./regex.ts";
 
+export type Tester = (text: string) => boolean;
+
 export type MatchLimits = Pick<Budget, "regexBytes">;
 
 /** Prepares keys for many texts: the answer is true when any key matches the text. */
-export function tester(
-  how: MatchKind,
-  fold: Fold,
-  keys: readonly string[],
-  limits: MatchLimits,
-): (text: string) => boolean {
+export function tester(how: MatchKind, fold: Fold, keys: readonly string[], limits: MatchLimits): Tester {
   if (fold === "numeric" || fold === "integer") return numberTester(how, fold, keys);
   const f = folding(fold);
   const folded = keys.map(f);
@@ -63,7 +60,7 @@ export function tester(
 /** Texts with many keys are looked up, not compared one by one. */
 const hashFrom = 4;
 
-function isTester(fold: Fold, folded: readonly string[]): (text: string) => boolean {
+function isTester(fold: Fold, folded: readonly string[]): Tester {
   const f = folding(fold);
   if (folded.length >= hashFrom) {
     const set = new Set(folded);
@@ -83,7 +80,7 @@ function anyOf(
   unfolded: ((text: string, key: string) => boolean) | undefined,
   f: (text: string) => string,
   one: (text: string, key: string) => boolean,
-): (text: string) => boolean {
+): Tester {
   if (keys.length === 1) {
     const key = keys[0]!;
     return unfolded ? (text) => unfolded(text, key) : (text) => one(f(text), key);
@@ -100,7 +97,7 @@ function isInDomain(text: string, key: string): boolean {
   return text.length === key.length || text[text.length - key.length - 1] === ".";
 }
 
-function ipTester(keys: readonly string[]): (text: string) => boolean {
+function ipTester(keys: readonly string[]): Tester {
   const ranges: IpRange[] = keys.flatMap((key) => parseIpSet(key) ?? []);
   return (text) => {
     const ip = parseIp(text);
@@ -108,7 +105,7 @@ function ipTester(keys: readonly string[]): (text: string) => boolean {
   };
 }
 
-function numberTester(how: MatchKind, fold: "numeric" | "integer", keys: readonly string[]): (text: string) => boolean {
+function numberTester(how: MatchKind, fold: "numeric" | "integer", keys: readonly string[]): Tester {
   const parse = fold === "numeric" ? parseNumeric : parseInteger;
   const relation = how === "is" ? "eq" : how;
   const numbers = keys.map(parse);

@@ -8,13 +8,24 @@
  */
 import { foldCoarse, folding, foldUnicode } from "./fold.ts";
 import type { Host } from "./host.ts";
-import { parseIp, parseIpSet, prefixesOf } from "./ipset.ts";
-import type { IndexPlan, IndexProbe, Subject } from "./ir.ts";
+import { contiguous, parseIp, parseIpSet, prefixesOf } from "./ipset.ts";
+import type { Fold, IndexPlan, IndexProbe, MatchKind, Subject } from "./ir.ts";
 import { LiteralScan } from "./literals.ts";
-import { type BigNumber, compareNumbers, parseInteger, parseNumeric } from "./match.ts";
+import {
+  type BigNumber,
+  compareNumbers,
+  type MatchLimits,
+  parseInteger,
+  parseNumeric,
+  type Tester,
+  tester,
+} from "./match.ts";
 import type { RunState } from "./run.ts";
 
 export type SubjectReader = (slots: string[], host: Host, state: RunState) => readonly string[];
+
+/** What a probe looks for, without where. */
+type Keys = Omit<IndexProbe, "subject">;
 
 /** Appends the rules that a text can make true. */
 type Find = (text: string, hits: number[]) => void;
@@ -40,6 +51,27 @@ export class ProbeIndex {
   }
 }
 
+/** From this many keys on, one test's keys are probed like rules; below, comparing one by one is as quick. */
+const probedKeys = 8;
+
+/** `tester` (match.ts) for constant keys, whose cost does not grow with the number of domains, networks or literals. */
+export function testerOfMany(how: MatchKind, fold: Fold, keys: readonly string[], limits: MatchLimits): Tester {
+  if (keys.length < probedKeys || !canProbe(how, fold, keys)) return tester(how, fold, keys, limits);
+  const entries = keys.map((key, rule) => ({ key, rule }));
+  const find = finder({ how, fold: how === "contains" && fold !== "unicode" ? "ascii" : fold, entries });
+  return (text) => {
+    const hits: number[] = [];
+    find(text, hits);
+    return hits.some((i) => tester(how, fold, [keys[i]!], limits)(text));
+  };
+}
+
+function canProbe(how: MatchKind, fold: Fold, keys: readonly string[]): boolean {
+  if (fold === "numeric" || fold === "integer") return false;
+  if (how === "cidr") return keys.every((key) => (parseIpSet(key) ?? []).every(contiguous));
+  return (how === "domain" || how === "contains") && keys.every((key) => key !== "" && key.isWellFormed());
+}
+
 /** Both sorted; duplicates of `hits` are dropped. */
 function merge(hits: readonly number[], always: readonly number[]): number[] {
   const out: number[] = [];
@@ -53,7 +85,7 @@ function merge(hits: readonly number[], always: readonly number[]): number[] {
   return out;
 }
 
-function finder(probe: IndexProbe): Find {
+function finder(probe: Keys): Find {
   switch (probe.how) {
     case "is":
       return hashFinder(probe, folding(probe.fold));
@@ -89,7 +121,7 @@ class RulesByKey<K> {
   }
 }
 
-function hashFinder(probe: IndexProbe, keyOf: (text: string) => string | undefined): Find {
+function hashFinder(probe: Keys, keyOf: (text: string) => string | undefined): Find {
   const rules = new RulesByKey<string>();
   for (const { key, rule } of probe.entries) {
     const folded = keyOf(key);
@@ -110,7 +142,7 @@ function integerKey(text: string): string | undefined {
   return number && (number.negative ? "-" : "") + number.digits;
 }
 
-function domainFinder(probe: IndexProbe): Find {
+function domainFinder(probe: Keys): Find {
   const fold = folding(probe.fold);
   const rules = new RulesByKey<string>();
   let longest = 0;
@@ -131,7 +163,7 @@ function domainFinder(probe: IndexProbe): Find {
 }
 
 /** Prefixes by length; an address asks once for each length in use, at most 33 (IPv4) or 129 times. */
-function cidrFinder(probe: IndexProbe): Find {
+function cidrFinder(probe: Keys): Find {
   const v4 = new Map<number, RulesByKey<number>>();
   const v6 = new Map<number, RulesByKey<bigint>>();
   for (const { key, rule } of probe.entries) {
@@ -165,7 +197,7 @@ function head32(value: number, length: number): number {
   return length === 0 ? 0 : value >>> (32 - length);
 }
 
-function scanFinder(probe: IndexProbe): Find {
+function scanFinder(probe: Keys): Find {
   const fold = probe.fold === "unicode" ? foldUnicode : foldCoarse;
   const scan = new LiteralScan(
     probe.entries.map(({ key }) => fold(key)),
@@ -175,7 +207,7 @@ function scanFinder(probe: IndexProbe): Find {
 }
 
 /** gt, ge, lt, le: thresholds in ascending order; those on the right side of the value are hits. */
-function thresholdFinder(probe: IndexProbe): Find {
+function thresholdFinder(probe: Keys): Find {
   const parse: (text: string) => BigNumber | undefined = probe.fold === "numeric" ? parseNumeric : parseInteger;
   const thresholds = probe.entries
     .flatMap(({ key, rule }) => {

@@ -13,6 +13,7 @@ import type { Host } from "./host.ts";
 import type { Block, Data, IfStatement, Statement, Subject, Test, Value } from "./ir.ts";
 import { capturer, tester } from "./match.ts";
 import { startableWith } from "./plan.ts";
+import { testerOfMany } from "./probe.ts";
 import type { RuleTable } from "./rules.ts";
 import { taken } from "./rules.ts";
 import { applyAnswer, firstBreak, isPending, type RunLimits, type RunState, returned, stopped } from "./run.ts";
@@ -232,7 +233,7 @@ class UnitWriter {
 
   private tester(t: Extract<Test, { op: "match" | "count" }>): string {
     if (t.keys.every(isConst)) {
-      return this.constant(tester(t.how, t.fold, t.keys.map(constText), this.context.limits.budget));
+      return this.constant(testerOfMany(t.how, t.fold, t.keys.map(constText), this.context.limits.budget));
     }
     return `M.tester(${this.constant(t.how)}, ${this.constant(t.fold)}, ${this.values(t.keys)})`;
   }

@@ -182,6 +182,30 @@ test("index: each kind of test leads to its candidates only", () => {
   );
 });
 
+test("one test with 20,000 keys costs about what one with ten does", () => {
+  const many = (how: string, key: (i: number) => string) => {
+    const test = { ...is(header("x"), ...Array.from({ length: 20_000 }, (_, i) => key(i))), how: how as "is" };
+    const program = compileModule(moduleOf([when(test, [set(0, text("yes"))])]));
+    return (value: string): boolean => {
+      const slots = [""];
+      assert.equal(program.run("main", slots, recorder({ source: () => [value] })), undefined);
+      return slots[0] === "yes";
+    };
+  };
+  const domain = many("domain", (i) => `d${i}.example`);
+  const cidr = many("cidr", (i) => `10.${i >> 8}.${i & 255}.0/24`);
+  const contains = many("contains", (i) => `offer ${i}.`);
+  assert.deepEqual([domain("a.d19999.example"), domain("xd7.example"), domain("d20000.example")], [true, false, false]);
+  assert.deepEqual([cidr("10.0.7.9"), cidr("10.200.0.1"), cidr("x")], [true, false, false]);
+  assert.deepEqual(
+    [contains("an offer 777. to"), contains("an Offer 777. to"), contains("offer")],
+    [true, false, false],
+  );
+  const started = performance.now();
+  for (let i = 0; i < 500; i++) domain("a.good.example");
+  assert.ok(performance.now() - started < 200);
+});
+
 test("index: a condition that every rule repeats is not the one they are found by", () => {
   const block = rules(200, (i) => ({
     op: "all",

@@ -220,7 +220,7 @@ class Generator {
     const fold = random.pick<Fold>(["octet", "ascii", "ascii", "unicode", "numeric", "integer"]);
     const number = fold === "numeric" || fold === "integer";
     const how = number || random.chance(8) ? random.pick(relations) : random.pick(substringKinds);
-    const keys = random.list(random.chance(10) ? 8 : 2, () => this.key(how));
+    const keys = random.list(random.chance(10) ? 16 : 2, () => this.key(how));
     const capture = random.chance(how === "glob" || how === "regex" ? 40 : 5);
     return { op: "match", subject, how, fold, keys, ...(capture && { capture }), span };
   }
