@@ -25,6 +25,8 @@ export type AddressEntry = Mailbox | Group;
 
 export const maxAddresses = 10_000;
 const maxCommentDepth = 64;
+/** Octets of one address with its route and blanks; RFC 5321 §4.5.3.1 allows 320 and mail rarely more. */
+const maxSpec = 2_000;
 
 /** One address under construction. */
 class Draft {
@@ -33,6 +35,14 @@ class Draft {
   angle: string | undefined;
   /** A quoted string ended just now: a blank before the next word is kept, none is invented. */
   sawText = false;
+
+  /** The phrase holds "@": kept as a flag, since looking into a string under construction costs its whole length. */
+  hasAt = false;
+
+  add(text: string): void {
+    this.phrase += text;
+    this.hasAt ||= text.includes("@");
+  }
 
   get empty(): boolean {
     return !this.sawText && this.angle === undefined && this.phrase.trim() === "" && this.comment === "";
@@ -48,7 +58,8 @@ class Draft {
   }
 }
 
-function mailbox(name: string, spec: string): Mailbox {
+function mailbox(name: string, given: string): Mailbox {
+  const spec = given.length > maxSpec ? "" : given;
   // RFC 5322 §4.4 obs-route: "@a,@b:" before the address is dropped.
   const routed = /^\s*@[^:]*:(.*)$/s.exec(spec);
   const compact = removeBlanks(routed === null ? spec : routed[1]!);
@@ -92,7 +103,7 @@ export function parseAddresses(text: string): AddressEntry[] {
     const c = text[i]!;
     if (c === '"') {
       const end = quotedEnd(text, i);
-      draft.phrase += quotedPiece(text, i, end);
+      draft.add(quotedPiece(text, i, end));
       draft.sawText = true;
       i = end;
     } else if (c === "(") {
@@ -111,7 +122,7 @@ export function parseAddresses(text: string): AddressEntry[] {
       finish();
       group = undefined;
       i++;
-    } else if (c === ":" && group === undefined && !draft.phrase.includes("@") && draft.angle === undefined) {
+    } else if (c === ":" && group === undefined && !draft.hasAt && draft.angle === undefined) {
       group = { group: decodeWords(draft.phrase.trim()), members: [] };
       if (count++ < maxAddresses) entries.push(group);
       draft = new Draft();
@@ -119,7 +130,7 @@ export function parseAddresses(text: string): AddressEntry[] {
     } else {
       let end = i + 1;
       while (end < text.length && !'"(<,;:'.includes(text[end]!)) end++;
-      draft.phrase += text.slice(i, end);
+      draft.add(text.slice(i, end));
       i = end;
     }
   }
@@ -160,10 +171,12 @@ function commentEnd(text: string, from: number): number {
 
 /** Index of the ">" that closes the "<" at `from`, quoted strings skipped; the end of the text when none does. */
 function angleEnd(text: string, from: number): number {
+  let quotes = true;
   for (let i = from + 1; i < text.length; i++) {
-    if (text[i] === '"') {
+    if (quotes && text[i] === '"') {
       const end = quotedEnd(text, i);
       if (end < text.length) i = end - 1;
+      else quotes = false; // a quote that never closes: it is no quoted string, and neither are later ones
     } else if (text[i] === ">") return i;
   }
   return text.length;

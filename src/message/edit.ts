@@ -104,10 +104,15 @@ export class HeaderEditor {
 
   /** Position among all fields of the field named so, or -1. */
   position(name: string, which: number): number {
+    return this.positions(name).at(which > 0 ? which - 1 : which) ?? -1;
+  }
+
+  /** Positions of all fields named so, top first. */
+  positions(name: string): number[] {
     const lower = name.toLowerCase();
     const places: number[] = [];
     for (const [at, field] of this.#fields.entries()) if (field.lower === lower) places.push(at);
-    return places.at(which > 0 ? which - 1 : which) ?? -1;
+    return places;
   }
 
   /** Replaces the field at a position, or removes it when `value` is undefined. */
@@ -158,7 +163,12 @@ export class HeaderEditor {
 
 /** A milter's value with its folds in the section's line ends; a line break that is no fold becomes one. */
 function refold(value: string, lineEnd: string): string {
-  return value.replace(/\0|[\r\n]+$/g, "").replace(/[\r\n]+([ \t]?)/g, (_, blank: string) => lineEnd + (blank || "\t"));
+  let end = value.length;
+  while (end > 0 && (value[end - 1] === "\n" || value[end - 1] === "\r")) end--;
+  return value
+    .slice(0, end)
+    .replace(/\0/g, "")
+    .replace(/[\r\n]+([ \t]?)/g, (_, blank: string) => lineEnd + (blank || "\t"));
 }
 
 /** A name reduced to what RFC 5322 §3.6.8 allows; "X-Invalid" when nothing is left. */
@@ -173,7 +183,7 @@ function fieldName(name: string): string {
 export function foldField(name: string, value: string, lineEnd = "\r\n"): string {
   const clean = encodeWords(
     value
-      .replace(/\s*[\r\n]+\s*/g, " ")
+      .replace(/[\r\n]+[ \t]*/g, " ")
       .replace(/\0/g, "")
       .trim(),
   );

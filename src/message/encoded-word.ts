@@ -6,8 +6,34 @@
 import { decodeText } from "./charset.ts";
 import { decodeBase64, hexPair } from "./transfer-encoding.ts";
 
-// RFC 2047 §2; blanks inside the text and words longer than 75 characters are common, so both are read.
-const wordPattern = /=\?([^?\s]{1,64})\?([BbQq])\?([^?]*(?:\?(?!=)[^?]*)*)\?=/g;
+interface Word {
+  charset: string;
+  encoding: string;
+  text: string;
+  start: number;
+  end: number;
+}
+
+/**
+ * Encoded words in order (RFC 2047 §2). Blanks inside the text and words longer than 75 characters are common, so both
+ * are read; each search begins where the last one ended, which keeps the work linear.
+ */
+function* words(text: string): Generator<Word> {
+  for (let start = text.indexOf("=?"); start >= 0; start = text.indexOf("=?", start)) {
+    const head = /^=\?([^?\s]{1,64})\?([BbQq])\?/.exec(text.slice(start, start + 80));
+    if (head === null) {
+      start += 2;
+      continue;
+    }
+    const from = start + head[0].length;
+    const end = text.indexOf("?=", from);
+    if (end < 0) return;
+    // RFC 2231 §5 allows a language after "*".
+    const charset = head[1]!.replace(/\*.*$/, "").toLowerCase();
+    yield { charset, encoding: head[2]!.toUpperCase(), text: text.slice(from, end), start, end: end + 2 };
+    start = end + 2;
+  }
+}
 
 /** Decodes every encoded word of an unfolded header value. */
 export function decodeWords(text: string): string {
@@ -20,21 +46,15 @@ export function decodeWords(text: string): string {
     if (pending.length > 0) result += decodeText(Buffer.concat(pending), pendingCharset);
     pending = [];
   };
-  for (const match of text.matchAll(wordPattern)) {
-    const gap = text.slice(after, match.index);
-    // RFC 2231 §5 allows a language after "*".
-    const charset = match[1]!.replace(/\*.*$/, "").toLowerCase();
+  for (const word of words(text)) {
+    const gap = text.slice(after, word.start);
     // RFC 2047 §6.2: white space between neighbouring words is not shown.
     const adjacent = after > 0 && gap.trim() === "";
-    if (!adjacent || charset !== pendingCharset) flush();
+    if (!adjacent || word.charset !== pendingCharset) flush();
     if (!adjacent) result += gap;
-    pendingCharset = charset;
-    pending.push(
-      match[2] === "B" || match[2] === "b"
-        ? decodeBase64(Buffer.from(match[3]!, "latin1"))
-        : decodeQ(match[3]!, charset),
-    );
-    after = match.index + match[0].length;
+    pendingCharset = word.charset;
+    pending.push(word.encoding === "B" ? decodeBase64(Buffer.from(word.text)) : decodeQ(word.text, word.charset));
+    after = word.end;
   }
   flush();
   return result + text.slice(after);

@@ -124,20 +124,10 @@ export class MilterMessage {
 
   /** The Nth visible field of that name; an empty value removes it, a missing field is added at the bottom. */
   #change(index: number, name: string, value: string, negotiation: Negotiation): void {
-    let which = 0;
-    let seen = 0;
-    for (let nth = 1; ; nth++) {
-      const position = this.#editor.position(name, nth);
-      if (position < 0) break;
-      if (position >= this.#above && position < this.#above + this.#own) continue;
-      if (++seen === Math.max(index, 1)) {
-        which = nth;
-        break;
-      }
-    }
+    const visible = (at: number) => at < this.#above || at >= this.#above + this.#own;
+    const position = this.#editor.positions(name).filter(visible)[Math.max(index, 1) - 1];
     const text = value === "" ? undefined : spaced(value, negotiation);
-    if (which > 0) {
-      const position = this.#editor.position(name, which);
+    if (position !== undefined) {
       this.#editor.replace(position, name, text, true);
       if (text === undefined && position < this.#above) this.#above--;
     } else if (text !== undefined) this.#editor.insert(this.#editor.count, name, text, true);

@@ -6,6 +6,7 @@ import { formatDate, parseDate } from "../../../src/message/date.ts";
 import { editHeaders, foldField, type HeaderEdit } from "../../../src/message/edit.ts";
 import { decodeWords, encodeWords } from "../../../src/message/encoded-word.ts";
 import { HeaderScanner } from "../../../src/message/header-scanner.ts";
+import { parseParameterized } from "../../../src/message/parameters.ts";
 import { buildReceived } from "../../../src/message/received.ts";
 
 const budget = budgetWith();
@@ -183,4 +184,30 @@ test("our Received field holds nothing that ends a line or clause", () => {
     field,
     /^Received: from x\?\?Evil:\?1\?\? \(\[IPv6:2001:db8::1\]\)\r\n\t\(using TLSv1\.3 AES\)\r\n\tby mx\.example with ESMTPS id 0F12BE\r\n\tfor <b@x>;\r\n\tThu, 1 Jan 1970 00:00:00 \+0000\r\n$/,
   );
+});
+
+test("hostile texts cost time in proportion to their length", () => {
+  const n = 50_000;
+  const texts = [
+    `<${'"\\"'.repeat(n)}`,
+    `"${'\\"'.repeat(n)}`,
+    "(".repeat(n),
+    "<".repeat(n),
+    "=?x?q?a ".repeat(n),
+    "=?".repeat(n),
+    " ".repeat(n),
+    "\r\n".repeat(n),
+    "@a:".repeat(n),
+    `a;b="${"\\".repeat(n)}`,
+    `a;${"b*1=%41;".repeat(n)}`,
+  ];
+  const began = performance.now();
+  for (const text of texts) {
+    parseAddresses(text);
+    decodeWords(text);
+    parseParameterized(text);
+    foldField("X", text);
+    parseDate(text);
+  }
+  assert.ok(performance.now() - began < 4_000, `${performance.now() - began} ms`);
 });

@@ -302,6 +302,12 @@ test("line breaks of a filter become folds, never fields", () => {
   );
 });
 
+test("a long value of line breaks costs no time", () => {
+  const began = performance.now();
+  edited({ kind: "addHeader", name: "X", value: `${"\n".repeat(500_000)}x` });
+  assert.ok(performance.now() - began < 1_000);
+});
+
 test("what was not negotiated is a protocol error", () => {
   const message = new MilterMessage(Buffer.from("A: 1\r\n\r\n"), 0, () => [], budgetWith());
   assert.throws(() => message.apply([insert(0, "X")], { ...negotiation, actions: 0 }), ScannerError);
