@@ -107,7 +107,7 @@ function assemble(
   const budget = options.budget ?? budgetDefaults;
   const cpuSteps = (options.settings ?? defaultSettings).cpuMs * stepsPerMs;
   const program = compileModule(module, {
-    budget: { ...budget, statementsPerEvent: Math.min(budget.sieveInstructions, cpuSteps) },
+    budget: { ...budget, sieveInstructions: Math.min(budget.sieveInstructions, cpuSteps) },
     ...(options.traced ? { traced: true, optimise: false } : {}),
   });
   let hash: string | undefined;
