@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { outcome } from "../../../src/message/outcome.ts";
 import { collectingSink, withSite } from "./site.ts";
 
@@ -425,3 +426,33 @@ test("a long pipelined group is worked off in turns, and in order", () => {
     },
   );
 });
+
+test("any pipelined mix of commands gets one reply each, and the session is usable after it", () =>
+  withSite({ budget: { protocolErrors: 1e6, junkCommands: 1e6 } }, async (site) => {
+    const client = await site.client();
+    await client.hello();
+    const command = fc.constantFrom(
+      "MAIL FROM:<a@x.test>",
+      "MAIL FROM:<a@x.test> BODY=BINARYMIME",
+      "MAIL FROM:<bad",
+      "RCPT TO:<b@y.test>",
+      "RCPT TO:<>",
+      "RSET",
+      "NOOP",
+      "VRFY b",
+      "BOGUS",
+      "",
+      "BDAT 4\r\n\r\nab",
+      "BDAT 0 LAST",
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 25 }), async (commands) => {
+        // Chunks carry their octets with them and no CRLF of their own.
+        client.write(commands.map((line) => (/^BDAT 4/.test(line) ? line : `${line}\r\n`)).join(""));
+        for (const line of commands) assert.match(await client.reply(), /^[245]\d\d/, line);
+        assert.equal(await client.ask("RSET"), "250 2.0.0 Reset done");
+      }),
+      { numRuns: 80, seed: 7 },
+    );
+    client.end();
+  }));
