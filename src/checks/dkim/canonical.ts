@@ -28,8 +28,23 @@ const crlf = Buffer.from("\r\n");
 /** Empty lines wait as a number; they are hashed in blocks of this many. */
 const emptyLines = Buffer.from("\r\n".repeat(512));
 const slice = 64 * 1024;
+const piece = 4 * 1024;
+/** Output of one piece; hashed before anybody else can want it. */
+const scratch = Buffer.allocUnsafe(piece + 2);
 /** Octets hashed, summed over all hashes, after which other work gets a turn. */
 const turn = 512 * 1024;
+
+/** Whether relaxing leaves the octets as they are, whatever comes after: single blanks inside lines only. */
+function isRelaxed(bytes: Buffer): boolean {
+  const last = bytes.length - 1;
+  if (bytes[last] === 32 || bytes[last] === 13) return false;
+  for (let at = 0; at < last; at++) {
+    const octet = bytes[at]!;
+    if (octet > 32) continue;
+    if (octet === 9 || (octet === 32 && bytes[at + 1]! <= 32)) return false;
+  }
+  return bytes[last] !== 9;
+}
 
 /** Hash of one canonicalised body, up to `limit` canonical octets (the l= tag). */
 export class BodyHash {
@@ -105,6 +120,24 @@ export class BodyHash {
       this.#pendingCr = true;
       end -= 1;
     }
+    this.#passThrough(bytes.subarray(0, end));
+  }
+
+  /**
+   * §3.4.4: blanks at line ends go, other runs become one space; empty lines at the end go. Most pieces of
+   * most bodies need no change and are hashed as they stand, which is several times faster than writing them anew.
+   */
+  #updateRelaxed(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length; at += piece) {
+      const part = chunk.subarray(at, at + piece);
+      if (this.#pendingCr || this.#pendingBlank || !isRelaxed(part)) this.#mapRelaxed(part);
+      else this.#passThrough(part);
+    }
+  }
+
+  /** Hashes octets that need no change; only CRLFs at the end are held back. */
+  #passThrough(bytes: Buffer): void {
+    let end = bytes.length;
     let trailing = 0;
     while (end >= 2 && bytes[end - 1] === 10 && bytes[end - 2] === 13) {
       trailing += 1;
@@ -118,19 +151,15 @@ export class BodyHash {
     this.#pendingLines += trailing;
   }
 
-  /**
-   * §3.4.4: blanks at line ends go, other runs become one space; empty lines at the end go. Each octet gives at most
-   * one octet, and what was held back before is hashed apart, so the output fits. Text goes the short way: octets
-   * above the blank, and single blanks between them.
-   */
-  #updateRelaxed(chunk: Buffer): void {
-    const out = Buffer.allocUnsafe(chunk.length + 2);
-    const length = chunk.length;
+  /** Octet by octet. Each gives at most one octet, and what was held back before is hashed apart, so `out` suffices. */
+  #mapRelaxed(bytes: Buffer): void {
+    const out = scratch;
+    const length = bytes.length;
     let to = 0;
     let held = this.#pendingLines > 0 || this.#pendingBlank || this.#pendingCr;
     for (let at = 0; at < length; at++) {
-      const octet = chunk[at]!;
-      if (!held && (octet > 32 || (octet === 32 && at + 1 < length && chunk[at + 1]! > 32))) {
+      const octet = bytes[at]!;
+      if (!held && (octet > 32 || (octet === 32 && at + 1 < length && bytes[at + 1]! > 32))) {
         out[to++] = octet;
         continue;
       }
