@@ -19,12 +19,12 @@ import {
   type Job,
   type Task,
 } from "./destination.ts";
-import { type RetrySchedule, retryDelay } from "./retry.ts";
+import { localTrouble, markProcessed, Processing } from "./processing.ts";
+import type { RetrySchedule } from "./retry.ts";
 import { applyResults, isPending, Settlement } from "./settlement.ts";
 import type {
   Deliverer,
   DeliveryResult,
-  ProcessingVerdict,
   Processor,
   QueuedMessage,
   QueuedRecipient,
@@ -105,8 +105,7 @@ class QueueScheduler implements Scheduler {
   #freshAt = 0;
   #inHand = 0;
   #delivering = 0;
-  #processing = 0;
-  readonly #processingLine: Array<() => void> = [];
+  readonly #processing: Processing;
   #running = false;
   #taking = false;
   /** Taking ended because the hand was full. */
@@ -132,6 +131,12 @@ class QueueScheduler implements Scheduler {
       hostName: options.hostName,
       log: options.log,
       now: this.#now,
+    });
+    this.#processing = new Processing({
+      ...options,
+      settlement: this.#settlement,
+      now: this.#now,
+      onDeferred: (until) => this.#wakeBy(until),
     });
   }
 
@@ -318,7 +323,7 @@ class QueueScheduler implements Scheduler {
       return this.#done();
     }
     if (message.state === "received") {
-      const goOn = message.runFilters ? await this.#process(message) : true;
+      const goOn = message.runFilters ? await this.#processing.run(message) : true;
       if (!goOn) return this.#done();
       markProcessed(message);
     }
@@ -337,69 +342,6 @@ class QueueScheduler implements Scheduler {
     }
     if (!this.#running) return this.#drop(job);
     this.#enqueue(job, groups);
-  }
-
-  /** True when delivery may begin. */
-  async #process(message: QueuedMessage): Promise<boolean> {
-    const { processor, onProcessed } = this.#options;
-    if (processor === undefined) return true;
-    while (this.#processing >= this.#budget.queueProcessing) {
-      await new Promise<void>((resolve) => this.#processingLine.push(resolve));
-    }
-    this.#processing++;
-    let verdict: ProcessingVerdict;
-    try {
-      message.state = "processing";
-      verdict = await processor.process(message, await this.#spool.body(message.id));
-    } catch (error) {
-      this.#log.error({ queueId: message.id, error: (error as Error).message }, "processing failed within");
-      verdict = { kind: "defer", outcome: localTrouble("processing") };
-    }
-    message.state = "received"; // so that a message put back is processed again
-    this.#processing--;
-    this.#processingLine.shift()?.();
-    onProcessed?.(message.id, verdictOutcome(verdict));
-    return this.#obey(message, verdict);
-  }
-
-  /** True when delivery may begin. */
-  async #obey(message: QueuedMessage, verdict: ProcessingVerdict): Promise<boolean> {
-    switch (verdict.kind) {
-      case "continue":
-        markProcessed(message);
-        // Body and new state are one record: a crash leaves both or neither.
-        if (verdict.replacedBody !== undefined) await this.#spool.replaceBody(message.id, verdict.replacedBody);
-        return true;
-      case "reject":
-        message.state = "filter reject";
-        await this.#settlement.reject(message, verdict.outcome);
-        return false;
-      case "discard":
-        this.#log.info({ queueId: message.id, reason: verdict.reason }, "message discarded by a filter");
-        await this.#spool.remove(message.id);
-        return false;
-      case "hold":
-        markProcessed(message); // released, it goes on to delivery
-        message.held = verdict.reason;
-        message.state = "held";
-        await this.#spool.update(message);
-        return false;
-      case "defer":
-        message.attempts++;
-        message.failure = verdict.outcome.text;
-        if (message.attempts >= this.#options.retry.attempts) {
-          const text = `Delivery time expired; last answer: ${verdict.outcome.text}`;
-          await this.#settlement.reject(
-            message,
-            outcome.reject({ code: 550, enhanced: "5.4.7", text, origin: verdict.outcome.origin }),
-          );
-          return false;
-        }
-        message.nextAttempt = this.#now() + retryDelay(this.#options.retry, message.attempts);
-        await this.#spool.update(message);
-        this.#wakeBy(message.nextAttempt);
-        return false;
-    }
   }
 
   // --- delivery ----------------------------------------------------------------------------------------------------
@@ -594,10 +536,6 @@ const suspendedOutcome = outcome.defer({
   origin: "queue",
 });
 
-function localTrouble(where: string): Outcome {
-  return outcome.defer({ code: 451, enhanced: "4.3.0", text: `Local error in ${where}`, origin: "queue" });
-}
-
 function deferred(recipients: QueuedRecipient[], why: Outcome): DeliveryResult[] {
   return recipients.map((recipient) => ({
     recipient,
@@ -611,14 +549,4 @@ function deferred(recipients: QueuedRecipient[], why: Outcome): DeliveryResult[]
 function complete(task: Task, results: DeliveryResult[]): DeliveryResult[] {
   const missing = task.recipients.filter((recipient) => !results.some((result) => result.recipient === recipient));
   return missing.length === 0 ? results : [...results, ...deferred(missing, localTrouble("delivery"))];
-}
-
-function markProcessed(message: QueuedMessage): void {
-  message.state = "processed";
-  for (const recipient of message.recipients) if (recipient.state === "received") recipient.state = "processed";
-}
-
-function verdictOutcome(verdict: ProcessingVerdict): Outcome {
-  if (verdict.kind === "reject" || verdict.kind === "defer") return verdict.outcome;
-  return outcome.accept({ code: 250, enhanced: "2.0.0", text: verdict.kind, origin: "processing" });
 }

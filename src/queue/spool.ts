@@ -9,15 +9,17 @@
  * DamagedQueueError, or with an Error that names the folder.
  */
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { Budget } from "../config/budget.ts";
 import { outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { fileBody, memoryBody, SpoolBody } from "./body.ts";
 import { diskFiles, type FileLayer } from "./files.ts";
+import { lockFolder } from "./folder-lock.ts";
 import { DamagedQueueError, type DamagedRange, Log, type Place } from "./log.ts";
 import { type BodyPlace, idNumber, idText, MessageIndex } from "./message-index.ts";
 import { headBytes, kind, type RecordHead } from "./record.ts";
+import { revived, type StoredMessage, storedJson } from "./stored-message.ts";
 import {
   type BodySource,
   type BodyWriter,
@@ -42,13 +44,6 @@ export interface SpoolOptions {
   salvage?: boolean;
   now?: () => number;
 }
-
-/** A record's JSON: the message without what the record's head and its recipients say already. */
-type StoredMessage = Omit<QueuedMessage, "id" | "envelope" | "size"> & {
-  envelope: Omit<QueuedMessage["envelope"], "rcptTo">;
-  bodyFile?: string;
-  bodySize?: number;
-};
 
 const shards = 256;
 const ioRetryMs = 300_000;
@@ -548,35 +543,7 @@ export class DiskSpool implements ScheduledSpool {
   }
 }
 
-function storedJson(message: QueuedMessage, bodyFile: string | undefined): string {
-  const { id: _id, size, envelope, ...rest } = message;
-  const { rcptTo: _rcptTo, ...kept } = envelope;
-  const stored: StoredMessage = { ...rest, envelope: kept };
-  if (bodyFile !== undefined) {
-    stored.bodyFile = bodyFile;
-    stored.bodySize = size;
-  }
-  return JSON.stringify(stored);
-}
-
-function revived(id: number, stored: StoredMessage, size: number): QueuedMessage {
-  const { bodyFile: _file, bodySize: _size, envelope, ...rest } = stored;
-  return { ...rest, id: idText(id), size, envelope: { ...envelope, rcptTo: rest.recipients } };
-}
-
 function bodyPlaceOf(place: Place, bytes: number, file: string | undefined): BodyPlace {
   const found = { segment: place.segment, offset: place.offset + headBytes + place.jsonBytes, bytes };
   return file === undefined ? found : { ...found, file };
-}
-
-/** The operating system frees this lock when the process dies, however it dies. */
-function lockFolder(folder: string): DatabaseSync {
-  const lock = new DatabaseSync(join(folder, "lock"), { timeout: 0 });
-  try {
-    lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;");
-    return lock;
-  } catch (error) {
-    lock.close();
-    throw new Error(`queue folder ${folder} is in use by another process`, { cause: error });
-  }
 }
