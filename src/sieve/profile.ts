@@ -165,15 +165,22 @@ export const statements: Readonly<Record<string, Statement>> = {
 export class Profile {
   readonly name: string;
   readonly settings: SieveSettings;
+  readonly #on: ReadonlySet<string>;
   readonly #active: ReadonlyArray<readonly [id: string, statement: Statement]>;
 
   /** @param on statements in force, by id. */
   constructor(name: string, on: readonly string[], settings: SieveSettings) {
     this.name = name;
     this.settings = settings;
+    this.#on = new Set(on);
     this.#active = on
       .map((id) => [id, statements[id]!] as const)
       .filter(([, statement]) => statement?.rule !== undefined);
+  }
+
+  /** The statement is in force. */
+  has(id: string): boolean {
+    return this.#on.has(id);
   }
 
   /** Called for each well-formed call. */
