@@ -135,6 +135,7 @@ export function readPath(text: string, start: number): PathResult {
     if (inner === "") return refuse("no path");
   }
   if (end < text.length && text[end] !== " ") return refuse("text after the path");
+  if (octets(inner) > pathOctets - 2) return refuse("path too long"); // source route included
   const address = withoutSourceRoute(inner);
   if (address === undefined) return refuse("bad source route");
   if (address.toLowerCase() !== "postmaster") {

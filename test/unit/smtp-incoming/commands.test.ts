@@ -68,6 +68,9 @@ test("source routes are read and dropped; the null path and a bare postmaster ar
     end: 36,
   });
   assert.equal(readPath("<@one.test,two.test:bob@three.test>", 0).ok, false);
+  const hops = (count: number): string => `<${Array(count).fill("@hop.test").join(",")}:bob@three.test>`;
+  assert.equal(readPath(hops(23), 0).ok, true);
+  assert.equal(readPath(hops(26), 0).ok, false);
   assert.equal(mail("MAIL FROM:<>").path.address, "");
   assert.equal(parseCommand("RCPT TO:<Postmaster>").verb, "RCPT");
   assert.equal(readPath('<"a>b"@x.test>', 0).ok, true);
