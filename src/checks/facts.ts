@@ -16,7 +16,7 @@ import { type MessageSource, readMessage } from "./message.ts";
 import { checkSenderMx } from "./mx.ts";
 import { checkReverseDns } from "./rdns.ts";
 import { checkSpf, type SpfResult } from "./spf/check.ts";
-import { receivedSpf } from "./spf/received.ts";
+import { receivedSpf, spfExplanation } from "./spf/received.ts";
 import type { CheckContext } from "./types.ts";
 
 export interface FactServices {
@@ -210,7 +210,7 @@ export class SenderFacts {
     const input = { ip: read("remoteSmtpIp"), helo: read("ehloHost"), mailFrom: read("mailFrom") };
     const spf = await this.#spfOf(input);
     const header = receivedSpf(spf, input, this.services.ctx.hostName);
-    return { SPFResult: spf.result, SPFExplanation: spf.explanation || spf.problem, SPFHeader: header };
+    return { SPFResult: spf.result, SPFExplanation: spfExplanation(spf, input.ip), SPFHeader: header };
   }
 
   #spfOf(input: { ip: string; helo: string; mailFrom: string }): Promise<SpfResult> {

@@ -18,6 +18,7 @@ function comment(text: string): string {
     .replace(/[()\\]/g, "\\$&");
 }
 
+/** What the result means, in words; holds what the client sent, so clean it before use. */
 function sentence(spf: SpfResult, ip: string): string {
   const domain = spf.identity === "mailfrom" ? `domain of ${spf.sender}` : spf.domain;
   switch (spf.result) {
@@ -47,4 +48,10 @@ export function receivedSpf(spf: SpfResult, input: SpfInput, hostName: string): 
     `receiver=${value(hostName)}`,
   ];
   return `${spf.result} (${comment(`${hostName}: ${sentence(spf, input.ip)}`)}) ${pairs.join("; ")};`;
+}
+
+/** Text for people: the owner's explanation when there is one, else ours; "" for a pass. Printable ASCII. */
+export function spfExplanation(spf: SpfResult, ip: string): string {
+  if (spf.result === "pass") return "";
+  return spf.explanation || printable(sentence(spf, ip)).replace(/[^\x20-\x7e]/g, "?");
 }

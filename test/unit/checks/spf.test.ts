@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { checkSpf } from "../../../src/checks/spf/check.ts";
-import { receivedSpf } from "../../../src/checks/spf/received.ts";
+import { receivedSpf, spfExplanation } from "../../../src/checks/spf/received.ts";
 import { contextFor, type TestZone } from "./zone.ts";
 
 const txt = (text: string) => ({ TXT: [text] });
@@ -125,6 +125,17 @@ test("the explanation is expanded, and made harmless", async () => {
   assert.equal((await resultOf(zone)).explanation, "192.0.2.1 is not one of example.com's, alice, mx.example.net");
   const evil = await resultOf(zone, { mailFrom: 'a\r\n250 ok"@example.com' });
   assert.doesNotMatch(evil.explanation, /[\r\n]/);
+});
+
+test("without exp= the explanation is ours", async () => {
+  const fail = await resultOf({ "example.com": txt("v=spf1 -all") });
+  assert.equal(
+    spfExplanation(fail, "192.0.2.1"),
+    "domain of alice@example.com does not designate 192.0.2.1 as permitted sender",
+  );
+  assert.equal(spfExplanation({ ...fail, explanation: "go away" }, "192.0.2.1"), "go away");
+  assert.equal(spfExplanation({ ...fail, result: "pass" }, "192.0.2.1"), "");
+  assert.doesNotMatch(spfExplanation({ ...fail, sender: "a\r\nb@c" }, "192.0.2.1"), /[\r\n]/);
 });
 
 test("Received-SPF names what was checked and can't be broken out of", async () => {
