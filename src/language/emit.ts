@@ -7,19 +7,12 @@
  * Failure: as run.ts; a bad constant regex throws RegexError when the rule that holds it first runs.
  */
 import { EffectsOf } from "./effects.ts";
-import type { Host } from "./host.ts";
 import type { Block, IfStatement, Module, Statement, Subject } from "./ir.ts";
 import { ProbeIndex, type SubjectReader } from "./probe.ts";
 import { RuleTable } from "./rules.ts";
-import { type CompiledModule, drive, type RunLimits, type Running, RunState, type Signal, stateLimits } from "./run.ts";
+import { type CompiledModule, drive, type RunLimits, RunState, stateLimits, type Unit } from "./run.ts";
 import { runtimeFor, type SourceContext, type UnitBody, writeUnit } from "./source.ts";
 import { blocksOf, subjectKey, walkStatements, walkTests } from "./walk.ts";
-
-/** A compiled piece of program. Generator functions where `async`, plain ones elsewhere. */
-export interface Unit {
-  readonly async: boolean;
-  run(slots: string[], host: Host, state: RunState): Signal | Running;
-}
 
 type Loops = ReadonlyArray<string | undefined>;
 type Run = Unit["run"];

@@ -2,7 +2,8 @@
  * What a running program asks of its surroundings. One Host object per session (smtpFilters) or per message (Sieve).
  * Invariants: `source`, `ask` with pure=true and `value` have no visible side effect. `lookup` may answer a promise; only
  * then does the program become asynchronous. Failure: a throw from the host ends the run with that error; the caller of
- * the program turns it into the declared failure (451, implicit keep).
+ * the program turns it into the declared failure (451, implicit keep). The host gives each look-up its deadline: its
+ * promise always settles, with the declared failure values when time is up.
  */
 import type { Data } from "./ir.ts";
 import type { Span } from "./span.ts";
@@ -26,9 +27,16 @@ export interface Host {
   eachEnd(): void;
 }
 
-/** What the traced twin reports; the plain program has none of these calls. */
+/**
+ * What the traced variant reports, in the order of the source; the plain program has none of these calls. What is not
+ * reported was not reached: behind a short circuit, in a branch not taken, after a stop.
+ */
 export interface Trace {
-  /** A test was evaluated; `values` are the strings the test saw (bounded by the tracer). */
+  /** A leaf test was evaluated (any, all and not follow from theirs); `values`: the first ten strings that it saw. */
   test(span: Span, rule: string | undefined, result: boolean, values: readonly string[]): void;
+  /**
+   * A statement ran. kind "if": detail is "then" or "else" (also for an absent else); "set": "name = value"; "effect":
+   * kind and arguments; "lookup": name and what it wrote, told when the answer is there; "export": the name; "stop".
+   */
   statement(span: Span, rule: string | undefined, kind: string, detail: string): void;
 }

@@ -4,10 +4,9 @@
  * Invariants: rules run in the order of the table; with `otherwise` (an if/elsif/else chain) the first true rule is the
  * last to run, and `otherwise` runs when none was true. Each rule's code is made when it is first needed.
  */
-import type { Unit } from "./emit.ts";
 import type { Host } from "./host.ts";
 import type { ProbeIndex } from "./probe.ts";
-import { proceed, type Running, type RunState, type Signal } from "./run.ts";
+import { proceed, type Running, type RunState, type Signal, type Unit } from "./run.ts";
 
 /** What a rule of a chain answers when its test was true and its block ran to the end. */
 export const taken = -1;

@@ -37,6 +37,12 @@ export const firstBreak = 3;
 export type LookupAnswer = readonly string[] | undefined;
 export type Running = Generator<Promise<LookupAnswer>, Signal, LookupAnswer>;
 
+/** A compiled piece of program: a generator function where `async`, a plain one elsewhere. */
+export interface Unit {
+  readonly async: boolean;
+  run(slots: string[], host: Host, state: RunState): Signal | Running;
+}
+
 /** The changing state of one run. */
 export class RunState {
   /** Answers of stable subjects, by subject number; emptied by what invalidates them. */

@@ -8,7 +8,6 @@
  * Invariants: no author text in the source, whatever it holds. Failure: RegexError for a bad constant pattern.
  */
 import type { EffectsOf } from "./effects.ts";
-import type { Unit } from "./emit.ts";
 import type { Host } from "./host.ts";
 import type { Block, Data, IfStatement, Statement, Subject, Test, Value } from "./ir.ts";
 import { capturer, tester } from "./match.ts";
@@ -16,7 +15,16 @@ import { startableWith } from "./plan.ts";
 import { testerOfMany } from "./probe.ts";
 import type { RuleTable } from "./rules.ts";
 import { taken } from "./rules.ts";
-import { applyAnswer, firstBreak, isPending, type RunLimits, type RunState, returned, stopped } from "./run.ts";
+import {
+  applyAnswer,
+  firstBreak,
+  isPending,
+  type RunLimits,
+  type RunState,
+  returned,
+  stopped,
+  type Unit,
+} from "./run.ts";
 import { unchain } from "./walk.ts";
 
 type Loops = ReadonlyArray<string | undefined>;

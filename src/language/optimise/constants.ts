@@ -191,19 +191,26 @@ function decide(t: Extract<Test, { op: "match" }>): Test {
   return { op: "const", value, span: t.span };
 }
 
-/** Neighbours that ask the same of one subject become one test; the order of keys does not matter without captures. */
+/**
+ * Members that ask the same of one subject become one test; without side effects, neither their order nor that of their
+ * keys matters. A member with side effects keeps its place.
+ */
 function joinKeys(tests: readonly Test[]): Test[] {
   const out: Test[] = [];
-  let lastKey = "";
+  const joined = new Map<string, Extract<Test, { op: "match" }>>();
   for (const test of tests) {
-    const joinable = test.op === "match" && !test.capture && isPure(test);
-    const key = joinable ? `${test.how} ${test.fold} ${subjectKey(test.subject)}` : "";
-    const last = out.at(-1);
-    if (key !== "" && key === lastKey && last?.op === "match" && test.op === "match") {
-      last.keys.push(...test.keys);
-    } else {
-      out.push(joinable ? { ...test, keys: [...test.keys] } : test);
-      lastKey = key;
+    if (!isPure(test)) joined.clear();
+    if (test.op !== "match" || test.capture) {
+      out.push(test);
+      continue;
+    }
+    const asks = `${test.how} ${test.fold} ${subjectKey(test.subject)}`;
+    const same = joined.get(asks);
+    if (same) same.keys.push(...test.keys);
+    else {
+      const first = { ...test, keys: [...test.keys] };
+      joined.set(asks, first);
+      out.push(first);
     }
   }
   return out;
