@@ -117,6 +117,7 @@ export const budgetDefaults = {
   recipientsPerTransaction: 100,
   convertedBody: 64 * 1024 * 1024,
   userMapLines: 100_000,
+  addressMapLines: 100_000,
   stsPolicyBytes: 64 * 1024,
   stsFetchMs: 30_000,
   stsPolicies: 10_000,

