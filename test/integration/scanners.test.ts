@@ -45,14 +45,14 @@ function input(text: string): ScanInput {
 }
 
 /** One message through one milter, as a session would. */
-async function filtered(port: number, text: string) {
+async function filtered(port: number, text: string, ip = "127.0.0.1") {
   const client = new MilterClient(milterSettings({ name: "real", address: at(port) }), budget);
   const macros: Record<string, string> = { i: "Q1", j: "gw.test", mail_addr: "a@x.example", rcpt_addr: "b@l.example" };
   const chain = new MilterChain([client], (name) => macros[name], budget);
   try {
     const end = text.indexOf("\r\n\r\n") + 4;
     for (const step of [
-      () => chain.connect({ host: "x.example", ip: "127.0.0.1", port: 1234 }),
+      () => chain.connect({ host: "x.example", ip, port: 1234 }),
       () => chain.helo("x.example"),
       () => chain.mail("a@x.example"),
       () => chain.rcpt("b@l.example"),
@@ -261,7 +261,7 @@ test("rspamd over HTTP and as a milter without replies", { timeout: 90_000 }, as
   assert.equal((await filtered(milter, clean)).outcome, undefined);
 });
 
-test("opendkim signs through our milter client", { timeout: 60_000 }, async (t) => {
+test("opendkim signs and verifies through our milter client", { timeout: 60_000 }, async (t) => {
   const opendkim = peer(t, "opendkim");
   if (opendkim === undefined) return;
   const folder = scratch(t);
@@ -292,6 +292,13 @@ test("opendkim signs through our milter client", { timeout: 60_000 }, async (t) 
   const signature = /^DKIM-Signature: (?:.*\r\n)(?:[ \t].*\r\n)*/m.exec(signed.headerText)?.[0];
   assert.ok(signature?.includes("d=x.example; s=s;"), signed.headerText);
   assert.match(signed.headerText, /^DKIM-Signature:/, "inserted above our Received");
+  // A client that is not internal is verified: the folds of the signature must arrive as they were written.
+  const verify = async (text: string) => (await filtered(port, text, "192.0.2.1")).headerText;
+  assert.match(await verify(signature + clean), /^Authentication-Results: gw\.test;\s+dkim=pass/m);
+  assert.match(
+    await verify(signature + clean.replace("hello", "forged")),
+    /^Authentication-Results: gw\.test;\s+dkim=fail/m,
+  );
 });
 
 test("postgrey answers our policy delegation client", { timeout: 60_000 }, async (t) => {
