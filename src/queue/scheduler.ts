@@ -8,7 +8,7 @@
  */
 import type { Budget } from "../config/budget.ts";
 import { domainOf } from "../message/envelope.ts";
-import { type Outcome, outcome } from "../message/outcome.ts";
+import type { Outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
 import {
   Destination,
@@ -20,6 +20,7 @@ import {
   type Task,
 } from "./destination.ts";
 import { localTrouble, markProcessed, Processing } from "./processing.ts";
+import { complete, deferred, effectOf, suspendedOutcome } from "./results.ts";
 import type { RetrySchedule } from "./retry.ts";
 import { applyResults, isPending, Settlement } from "./settlement.ts";
 import type {
@@ -81,13 +82,6 @@ const parkedUntil = Number.MAX_SAFE_INTEGER;
 
 export function createScheduler(options: SchedulerOptions): Scheduler {
   return new QueueScheduler(options);
-}
-
-/** RFC 3463: X.4.x is trouble of network and routing, so of the host; 421 asks for fewer connections. */
-export function effectOf({ kind, outcome: { enhanced, code } }: DeliveryResult): DestinationEffect {
-  if (kind !== "deferred") return "none";
-  if (enhanced.startsWith("4.4.") && enhanced !== "4.4.7") return "down";
-  return code === 421 || enhanced === "4.7.28" ? "slow down" : "none";
 }
 
 class QueueScheduler implements Scheduler {
@@ -527,26 +521,4 @@ class QueueScheduler implements Scheduler {
       if (active === 0 && waiting.length === 0 && parked.length === 0 && !suspended) this.#destinations.delete(name);
     }
   }
-}
-
-const suspendedOutcome = outcome.defer({
-  code: 451,
-  enhanced: "4.3.2",
-  text: "Deliveries to this destination are suspended",
-  origin: "queue",
-});
-
-function deferred(recipients: QueuedRecipient[], why: Outcome): DeliveryResult[] {
-  return recipients.map((recipient) => ({
-    recipient,
-    outcome: why,
-    destination: recipient.destination ?? "",
-    kind: "deferred",
-  }));
-}
-
-/** One result for each recipient of the task, whatever the deliverer answered. */
-function complete(task: Task, results: DeliveryResult[]): DeliveryResult[] {
-  const missing = task.recipients.filter((recipient) => !results.some((result) => result.recipient === recipient));
-  return missing.length === 0 ? results : [...results, ...deferred(missing, localTrouble("delivery"))];
 }

@@ -17,6 +17,7 @@ import { fileBody, memoryBody, SpoolBody } from "./body.ts";
 import { diskFiles, type FileLayer } from "./files.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { DamagedQueueError, type DamagedRange, Log, type Place } from "./log.ts";
+import { MessageCache } from "./message-cache.ts";
 import { type BodyPlace, idNumber, idText, MessageIndex } from "./message-index.ts";
 import { headBytes, kind, type RecordHead } from "./record.ts";
 import { revived, type StoredMessage, storedJson } from "./stored-message.ts";
@@ -80,9 +81,7 @@ export class DiskSpool implements ScheduledSpool {
   /** Messages taken, or with a state on its way to the log: one object an id. */
   readonly #live = new Map<number, QueuedMessage>();
   readonly #unwritten = new Map<number, number>();
-  /** Recently used messages and small bodies, least recently used first. */
-  readonly #recent = new Map<number, { message: QueuedMessage; body: Buffer | undefined; cost: number }>();
-  #recentBytes = 0;
+  readonly #recent: MessageCache;
   #tidyTimer: NodeJS.Timeout | undefined;
   #tidying: Promise<void> | undefined;
   readonly #deletions = new Set<Promise<void>>();
@@ -96,6 +95,7 @@ export class DiskSpool implements ScheduledSpool {
     this.#bodies = join(this.#folder, "bodies");
     this.#shard = options.shard;
     this.#budget = options.budget;
+    this.#recent = new MessageCache(options.budget.queueCacheBytes);
     this.#logger = options.log;
     this.#files = options.files ?? diskFiles;
     this.#threshold = options.fileThreshold ?? options.budget.queueBodyInLog;
@@ -171,7 +171,7 @@ export class DiskSpool implements ScheduledSpool {
       const record = { kind: kind.message, id, json, body: bytes };
       const done = (place: Place) => {
         this.#index.put(id, queued, place, bodyPlaceOf(place, body.size, file));
-        this.#remember(id, queued, bytes);
+        this.#recent.put(id, queued, bytes);
         this.#announce(queued.id);
         resolve();
       };
@@ -267,7 +267,7 @@ export class DiskSpool implements ScheduledSpool {
     if (place === undefined) return;
     this.#index.remove(number);
     this.#live.delete(number);
-    this.#forget(number);
+    this.#recent.delete(number);
     const record = { kind: kind.removed, id: number, json: "", body: undefined };
     // The mark must be on disk before the file goes, or a crash would leave a message without its body.
     if (place.file === undefined) this.#log.append(record, false, () => undefined);
@@ -377,7 +377,7 @@ export class DiskSpool implements ScheduledSpool {
     const known = this.#held(id);
     if (known !== undefined || !this.#index.has(id)) return known;
     const message = revived(id, JSON.parse(json.toString("utf8")) as StoredMessage, body.bytes);
-    this.#remember(id, message, undefined);
+    this.#recent.put(id, message, undefined);
     return message;
   }
 
@@ -400,31 +400,12 @@ export class DiskSpool implements ScheduledSpool {
     return this.#live.get(id) ?? this.#recent.get(id)?.message;
   }
 
-  #remember(id: number, message: QueuedMessage, body: Buffer | undefined): void {
-    this.#forget(id);
-    const cost = 1_024 + message.recipients.length * 200 + (body?.length ?? 0);
-    this.#recent.set(id, { message, body, cost });
-    this.#recentBytes += cost;
-    for (const [oldest, entry] of this.#recent) {
-      if (this.#recentBytes <= this.#budget.queueCacheBytes) break;
-      this.#recent.delete(oldest);
-      this.#recentBytes -= entry.cost;
-    }
-  }
-
-  #forget(id: number): void {
-    const entry = this.#recent.get(id);
-    if (entry === undefined) return;
-    this.#recent.delete(id);
-    this.#recentBytes -= entry.cost;
-  }
-
   /** Lets a message go from `#live` when nobody has it and its state is written. */
   #settle(id: number): void {
     const message = this.#live.get(id);
     if (message === undefined || this.#unwritten.has(id) || this.#index.isTaken(id)) return;
     this.#live.delete(id);
-    this.#remember(id, message, this.#recent.get(id)?.body);
+    this.#recent.put(id, message, this.#recent.get(id)?.body);
   }
 
   #announce(id: string): void {
@@ -473,7 +454,7 @@ export class DiskSpool implements ScheduledSpool {
       const done = (place: Place) => {
         if (this.#index.has(id)) {
           this.#index.put(id, message, place, bodyPlaceOf(place, size, file));
-          this.#remember(id, message, bytes);
+          this.#recent.put(id, message, bytes);
         }
         resolve();
       };
