@@ -88,7 +88,7 @@ export class SmtpConnection implements Watched {
   needsReset = false;
   /** "TLSv1.3 TLS_AES_256_GCM_SHA384", "" in plain text. */
   tlsInfo = "";
-  /** True when the peer's certificate satisfied `verify`, or the usual check when there is none. */
+  /** True when the peer's certificate passed the usual check, or the `verify` of a required demand. */
   tlsVerified = false;
   /** "remote mx.example [192.0.2.1]:25": the origin of its outcomes. */
   origin: string;
@@ -286,7 +286,8 @@ export class SmtpConnection implements Watched {
     this.#listen(secure);
     const refusal = tls.verify?.(secure);
     if (refusal) throw this.#tlsError(refusal.reason, refusal.result);
-    this.tlsVerified = tls.verify !== undefined || secure.authorized;
+    // A `verify` of a demand that is not required may only watch (MTA-STS in testing mode).
+    this.tlsVerified = secure.authorized || (tls.verify !== undefined && tls.mode === "required");
     this.tlsInfo = `${secure.getProtocol()} ${secure.getCipher().name}`;
     this.deadline = 0;
   }

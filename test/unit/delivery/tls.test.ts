@@ -164,6 +164,13 @@ test("MTA-STS testing: failures are counted and do not hinder", { skip }, async 
   const reports = new TlsReports({ organization: "gw.test", contact: "postmaster@gw.test", budget: budgetWith() }, 0);
   const tlsSettings = { ca: [pki!.ca], mtaSts: true, stsPort: host.port, reports };
   assert.equal((await deliverTo({ tls: other }, { tlsSettings }, { txt: record })).result.kind, "relayed");
+  const strict = await deliverTo(
+    { tls: other, extensions: ["REQUIRETLS"] },
+    { tlsSettings },
+    { txt: record },
+    { requireTls: true },
+  );
+  assert.equal(strict.result.outcome.enhanced, "5.7.10", "watching is not verifying");
   await host.close();
   const report = reports.take(86_400_000).get("y.example")!;
   const [policy] = report.policies as Array<{ "failure-details": Array<{ "result-type": string }> }>;
