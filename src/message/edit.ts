@@ -6,7 +6,6 @@
  * that isn't there does nothing.
  */
 import { type Budget, BudgetExceeded } from "../config/budget.ts";
-import type { PolicyEffect } from "../policy/types.ts";
 import { asBuffer } from "./charset.ts";
 import { encodeWords } from "./encoded-word.ts";
 import { parseHeaders } from "./headers.ts";
@@ -211,21 +210,25 @@ export function editHeaders(
   return { header: editor.toBytes(), bodyStart: editor.bodyStart, changed: editor.changed };
 }
 
-/** The header edit that a policy effect asks for, undefined for effects of another kind (smtpfilters.md §6). */
-export function editOfEffect(effect: PolicyEffect): HeaderEdit | undefined {
+/**
+ * The header edit that a policy effect asks for by its `kind`, undefined for effects of another kind (smtpfilters.md
+ * §6).
+ */
+export function editOfEffect(effect: { kind: string; name?: string; value?: string }): HeaderEdit | undefined {
+  const { name = "", value = "" } = effect;
   switch (effect.kind) {
     case "addHeader":
-      return { op: "add", name: effect.name, value: effect.value, at: "top" };
+      return { op: "add", name, value, at: "top" };
     case "addIfNotExistsHeader":
-      return { op: "addIfMissing", name: effect.name, value: effect.value, at: "top" };
+      return { op: "addIfMissing", name, value, at: "top" };
     case "modifyHeader":
-      return { op: "modify", name: effect.name, value: effect.value, which: 1, missing: "add" };
+      return { op: "modify", name, value, which: 1, missing: "add" };
     case "modifyIfExistsHeader":
-      return { op: "modify", name: effect.name, value: effect.value, which: 1, missing: "skip" };
+      return { op: "modify", name, value, which: 1, missing: "skip" };
     case "removeFirstHeader":
-      return { op: "remove", name: effect.name, which: 1 };
+      return { op: "remove", name, which: 1 };
     case "removeHeader":
-      return { op: "remove", name: effect.name, which: "all" };
+      return { op: "remove", name, which: "all" };
     default:
       return undefined;
   }

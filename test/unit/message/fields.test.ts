@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { BudgetExceeded, budgetWith } from "../../../src/config/budget.ts";
 import { mailboxesOf, parseAddresses } from "../../../src/message/addresses.ts";
 import { formatDate, parseDate } from "../../../src/message/date.ts";
-import { editHeaders, foldField, type HeaderEdit } from "../../../src/message/edit.ts";
+import { editHeaders, editOfEffect, foldField, type HeaderEdit } from "../../../src/message/edit.ts";
 import { decodeWords, encodeWords } from "../../../src/message/encoded-word.ts";
 import { HeaderScanner } from "../../../src/message/header-scanner.ts";
 import { parseParameterized } from "../../../src/message/parameters.ts";
@@ -118,6 +118,17 @@ test("line breaks in names and values can't make new fields", () => {
     edited({ op: "add", name: "X\r\nEvil", value: "1\r\nBcc: all@x", at: "top" }).split("\r\n")[0],
     "XEvil: 1 Bcc: all@x",
   );
+});
+
+test("policy effects become header edits, others none", () => {
+  const effect = (kind: string) => editOfEffect({ kind, name: "A", value: "9" });
+  assert.equal(edited(effect("addHeader")!).split("\r\n")[0], "A: 9");
+  assert.equal(edited(effect("addIfNotExistsHeader")!), edited());
+  assert.equal(edited(effect("modifyHeader")!).split("\r\n")[0], "A: 9");
+  assert.equal(edited(effect("modifyIfExistsHeader")!).split("\r\n")[0], "A: 9");
+  assert.equal(edited(effect("removeFirstHeader")!).match(/^a:/gim)?.length, 1);
+  assert.equal(edited(effect("removeHeader")!).match(/^a:/gim), null);
+  assert.equal(effect("delay"), undefined);
 });
 
 test("edits end at the budget", () => {
