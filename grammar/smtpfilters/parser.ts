@@ -122,24 +122,22 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     return statements;
   });
 
-  readonly statement = this.RULE(
-    "statement",
-    (): Statement =>
-      this.OR({
-        // The first word alone decides, so that a slip after it is reported where it is.
-        MAX_LOOKAHEAD: 1,
-        DEF: [
-          { ALT: () => this.SUBRULE(this.call) },
-          { ALT: () => this.SUBRULE(this.set) },
-          { ALT: () => this.SUBRULE(this.exportVariable) },
-          { ALT: () => this.SUBRULE(this.condition) },
-          { ALT: () => this.SUBRULE(this.rule) },
-          { ALT: () => this.SUBRULE(this.action), IGNORE_AMBIGUITIES: true },
-        ],
-      }),
+  readonly statement = this.RULE("statement", (): Statement | undefined =>
+    this.OR({
+      // The first word alone decides, so that a slip after it is reported where it is.
+      MAX_LOOKAHEAD: 1,
+      DEF: [
+        { ALT: () => this.SUBRULE(this.call) },
+        { ALT: () => this.SUBRULE(this.set) },
+        { ALT: () => this.SUBRULE(this.exportVariable) },
+        { ALT: () => this.SUBRULE(this.condition) },
+        { ALT: () => this.SUBRULE(this.rule) },
+        { ALT: () => this.SUBRULE(this.action), IGNORE_AMBIGUITIES: true },
+      ],
+    }),
   );
 
-  readonly call = this.RULE("call", (): Statement => {
+  readonly call = this.RULE("call", (): Statement | undefined => {
     const start = this.CONSUME(t.Call);
     this.CONSUME(t.LParen);
     const name = this.CONSUME(t.Identifier);
@@ -157,7 +155,7 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     }));
   });
 
-  readonly set = this.RULE("set", (): Statement => {
+  readonly set = this.RULE("set", (): Statement | undefined => {
     const start = this.CONSUME(t.SetVariable);
     this.CONSUME(t.LParen);
     const name = this.CONSUME(t.Identifier);
@@ -165,10 +163,10 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     const value = this.SUBRULE(this.operand);
     this.CONSUME(t.RParen);
     this.CONSUME(t.Semicolon);
-    return this.ACTION(() => ({ kind: "set", name: nameOf(name), value, ...this.rangeFrom(start) }));
+    return this.ACTION(() => value && { kind: "set", name: nameOf(name), value, ...this.rangeFrom(start) });
   });
 
-  readonly exportVariable = this.RULE("export", (): Statement => {
+  readonly exportVariable = this.RULE("export", (): Statement | undefined => {
     const start = this.CONSUME(t.Export);
     this.CONSUME(t.LParen);
     const name = this.CONSUME(t.Identifier);
@@ -178,7 +176,7 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
   });
 
   /** `else if` is read in a loop, so a long chain is no deep nesting. */
-  readonly condition = this.RULE("if", (): Statement => {
+  readonly condition = this.RULE("if", (): Statement | undefined => {
     const start = this.LA(1);
     const branches: Branch[] = [];
     const first = this.SUBRULE(this.branch);
@@ -199,23 +197,23 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     return this.ACTION(() => ({ kind: "if", branches, ...(otherwise ? { otherwise } : {}), ...this.rangeFrom(start) }));
   });
 
-  readonly branch = this.RULE("branch", (): Branch => {
+  readonly branch = this.RULE("branch", (): Branch | undefined => {
     const start = this.CONSUME(t.If);
     this.CONSUME(t.LParen);
     const test = this.SUBRULE(this.test);
     this.CONSUME(t.RParen);
     const body = this.SUBRULE(this.body);
-    return this.ACTION(() => ({ test, body: list(body), ...this.rangeFrom(start) }));
+    return this.ACTION(() => test && { test, body: list(body), ...this.rangeFrom(start) });
   });
 
-  readonly rule = this.RULE("rule", (): Statement => {
+  readonly rule = this.RULE("rule", (): Statement | undefined => {
     const start = this.CONSUME(t.Rule);
     const name = this.SUBRULE(this.text);
     const body = this.SUBRULE(this.body);
-    return this.ACTION(() => ({ kind: "rule", name, body: list(body), ...this.rangeFrom(start) }));
+    return this.ACTION(() => name && { kind: "rule", name, body: list(body), ...this.rangeFrom(start) });
   });
 
-  readonly action = this.RULE("action", (): Statement => {
+  readonly action = this.RULE("action", (): Statement | undefined => {
     const name = this.CONSUME(t.Identifier);
     const operands = this.SUBRULE(this.operands);
     this.OR([
@@ -243,17 +241,15 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     }));
   });
 
-  readonly test = this.RULE(
-    "test",
-    (): Test =>
-      this.OR([
-        { ALT: () => this.SUBRULE(this.combination) },
-        { ALT: () => this.SUBRULE(this.negation) },
-        { ALT: () => this.SUBRULE(this.comparison), IGNORE_AMBIGUITIES: true },
-      ]),
+  readonly test = this.RULE("test", (): Test | undefined =>
+    this.OR([
+      { ALT: () => this.SUBRULE(this.combination) },
+      { ALT: () => this.SUBRULE(this.negation) },
+      { ALT: () => this.SUBRULE(this.comparison), IGNORE_AMBIGUITIES: true },
+    ]),
   );
 
-  readonly combination = this.RULE("combination", (): Test => {
+  readonly combination = this.RULE("combination", (): Test | undefined => {
     const word = this.OR([{ ALT: () => this.CONSUME(t.AnyOf) }, { ALT: () => this.CONSUME(t.AllOf) }]);
     const tests: Test[] = [];
     this.CONSUME(t.LParen);
@@ -268,7 +264,7 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     return this.ACTION(() => ({ kind: word.tokenType === t.AnyOf ? "any" : "all", tests, ...this.rangeFrom(word) }));
   });
 
-  readonly negation = this.RULE("negation", (): Test => {
+  readonly negation = this.RULE("negation", (): Test | undefined => {
     const start = this.CONSUME(t.Not);
     const test = this.OR([
       {
@@ -281,10 +277,10 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
       },
       { ALT: () => this.SUBRULE(this.comparison) },
     ]);
-    return this.ACTION(() => ({ kind: "not", test, ...this.rangeFrom(start) }));
+    return this.ACTION(() => test && { kind: "not", test, ...this.rangeFrom(start) });
   });
 
-  readonly comparison = this.RULE("comparison", (): Test => {
+  readonly comparison = this.RULE("comparison", (): Test | undefined => {
     const comparator = this.CONSUME(t.Identifier);
     const operands = this.SUBRULE(this.operands);
     return this.ACTION(() => ({
@@ -309,35 +305,33 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
     return operands;
   });
 
-  readonly operand = this.RULE(
-    "operand",
-    (): Operand =>
-      this.OR([
-        { ALT: () => this.SUBRULE(this.text) },
-        { ALT: () => this.SUBRULE(this.field) },
-        { ALT: () => this.SUBRULE(this.variable) },
-      ]),
+  readonly operand = this.RULE("operand", (): Operand | undefined =>
+    this.OR([
+      { ALT: () => this.SUBRULE(this.text) },
+      { ALT: () => this.SUBRULE(this.field) },
+      { ALT: () => this.SUBRULE(this.variable) },
+    ]),
   );
 
-  readonly field = this.RULE("field", (): Operand => {
+  readonly field = this.RULE("field", (): Operand | undefined => {
     const name = this.CONSUME(t.Identifier);
     this.CONSUME(t.LParen);
     const argument = this.SUBRULE(this.text);
     this.CONSUME(t.RParen);
-    return this.ACTION(() => ({ kind: "field", name: nameOf(name), argument, ...this.rangeFrom(name) }));
+    return this.ACTION(() => argument && { kind: "field", name: nameOf(name), argument, ...this.rangeFrom(name) });
   });
 
-  readonly variable = this.RULE("variable", (): Operand => {
+  readonly variable = this.RULE("variable", (): Operand | undefined => {
     const name = this.CONSUME(t.Identifier);
     return this.ACTION(() => ({ kind: "variable", ...nameOf(name) }));
   });
 
-  readonly text = this.RULE("text", (): Text => {
+  readonly text = this.RULE("text", (): Text | undefined => {
     const token = this.OR([
       { ALT: () => this.CONSUME(t.StringLiteral) },
       { ALT: () => this.CONSUME(t.IntegerLiteral) },
     ]);
-    return this.ACTION((): Text => {
+    return this.ACTION((): Text | undefined => {
       if (token.tokenType === t.StringLiteral && !token.isInsertedInRecovery)
         return readText(token.image, token.startOffset);
       return { kind: "text", parts: token.image ? [{ text: token.image }] : [], raw: token.image, ...rangeOf(token) };
@@ -369,7 +363,7 @@ class SmtpFiltersParser extends EmbeddedActionsParser {
 
 const nameOf = (token: IToken): Name => ({ text: token.image, ...rangeOf(token) });
 
-/** A rule that recovery gave up answers undefined, whatever its type says. */
+/** A rule that recovery gave up answers undefined; what needs its answer is then undefined too. */
 function keep<T>(items: T[], item: T | undefined): void {
   if (item !== undefined) items.push(item);
 }

@@ -233,6 +233,11 @@ export const variables: readonly VariableRow[] = [
     "pass: the client's name leads back to it; neutral: it doesn't; fail: there is no name.",
     { source: "§5.5", producer: "checkReverseDNS" },
   ),
+  row("ReverseDNSName", hostname, since("onConnect", "ro"), "The client's name by DNS; empty when there is none.", {
+    source: "ours",
+    producer: "checkReverseDNS",
+    origin: "ours",
+  }),
   row(
     "SenderMXCheckResult",
     { kind: "choice", values: ["pass", "neutral", "fail", "error"] },
@@ -254,6 +259,12 @@ export const variables: readonly VariableRow[] = [
     "Result of checkDKIM (RFC 6376).",
     { lifetime: "message", source: "§5.8", producer: "checkDKIM", origin: "dname" },
   ),
+  row("DomainKeyResult", text, { onDataReceived: "ro", onProcessing: "ro" }, "Result of checkDomainKey.", {
+    lifetime: "message",
+    source: "§5.8",
+    producer: "checkDomainKey",
+    origin: "dname",
+  }),
   row(
     "DMARCResult",
     { kind: "choice", values: ["pass", "fail", "none", "temperror", "permerror"] },

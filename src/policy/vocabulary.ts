@@ -80,14 +80,14 @@ export const methods: readonly MethodRow[] = [
     incoming,
     "dns",
     ["remoteSmtpIp"],
-    { ReverseDNSResult: "error" },
+    { ReverseDNSResult: "error", ReverseDNSName: "" },
     "Asks for the client's name and whether it leads back to the client.",
   ),
   lookup(
     "checkDNSBL",
     incoming,
     "dns",
-    ["remoteSmtpIp", "DNSBLServer"],
+    ["remoteSmtpIp", "DNSBLServer", "authUser"],
     { DNSBLResult: "", DNSBLExplanation: "" },
     "Asks one DNS block list; call it again with another DNSBLServer for more.",
   ),
@@ -130,6 +130,15 @@ export const methods: readonly MethodRow[] = [
     { DMARCResult: "temperror", DMARCPolicy: "none" },
     "Evaluates DMARC (RFC 7489) over SPF and DKIM.",
     { origin: "ours", source: "ours" },
+  ),
+  lookup(
+    "checkDomainKey",
+    whole,
+    "message",
+    [],
+    { DomainKeyResult: "temperror" },
+    "Verifies a DomainKeys signature (RFC 4870), where the configuration still allows it.",
+    { origin: "dname", source: "§5.8" },
   ),
   lookup("checkARC", whole, "message", [], { ARCResult: "temperror" }, "Verifies the ARC chain (RFC 8617).", {
     origin: "ours",
@@ -180,18 +189,16 @@ export const methods: readonly MethodRow[] = [
     "Signs the message (RFC 6376).",
     "dname",
   ),
-  ...["signDomainKey", "checkDomainKey"].map(
-    (name): MethodRow => ({
-      ...effect(
-        name,
-        [],
-        ["onDataReceived", "onRelay", "onProcessing"],
-        "Without effect: DomainKeys is historic (RFC 4870 → RFC 6376).",
-        "dname",
-      ),
-      kind: "none",
-    }),
-  ),
+  {
+    ...effect(
+      "signDomainKey",
+      [],
+      ["onDataReceived", "onRelay", "onProcessing"],
+      "Without effect: DomainKeys is historic (RFC 4870 → RFC 6376).",
+      "dname",
+    ),
+    kind: "none",
+  },
 ];
 
 /** `is` and friends compare exactly, their …Case twins ignore case (§9.2): the one switch for that reading is `folded`. */

@@ -3,6 +3,8 @@
  * variables, exports and calls, in whatever way they were compiled. And: no text of an author becomes code.
  */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { compilePolicy } from "../../../src/policy/compile.ts";
@@ -187,6 +189,34 @@ test("any bytes as a script: diagnostics or a program, never a throw", () => {
       },
     ),
     { numRuns: 600, seed: 5 },
+  );
+});
+
+/** Texts that once did harm. */
+const corpus = [
+  'event onConnect { if (allOf (is (a, "4"))) { set (ndrSender,); set (b, "c")Case (SPFResult, "fail"))) { } } }',
+  "event onConnect { if () { } }",
+  'event onConnect { rule { } not (is (a, "b")); header (, "x"); }',
+];
+
+test("shipped scripts with bytes changed, cut, doubled and moved: diagnostics or a program", () => {
+  const folders = ["../../../rules/default.script", "../../../rules/inbound-mx.script", "fixtures/wizard.script"];
+  const seeds = folders.map((name) => readFileSync(resolve(import.meta.dirname, name)));
+  const change = fc.tuple(fc.nat(2), fc.nat(6_000), fc.uint8Array({ minLength: 1, maxLength: 8 }), fc.nat(200));
+  const mutant = fc
+    .tuple(fc.constantFrom(...seeds), fc.array(change, { minLength: 1, maxLength: 6 }))
+    .map(([seed, changes]) =>
+      changes.reduce((bytes: Buffer, [kind, place, other, length]) => {
+        const at = place % (bytes.length + 1);
+        const middle = kind === 0 ? other : kind === 1 ? Buffer.alloc(0) : bytes.subarray(length, length * 2);
+        return Buffer.concat([bytes.subarray(0, at), middle, bytes.subarray(kind === 1 ? at + length : at)]);
+      }, seed),
+    );
+  fc.assert(
+    fc.property(fc.oneof(mutant, fc.constantFrom(...corpus.map((text) => Buffer.from(text)))), (bytes) => {
+      compilePolicy(decodeScript(bytes), { file: "fuzz", strict: true });
+    }),
+    { numRuns: 200, seed: 11 },
   );
 });
 
