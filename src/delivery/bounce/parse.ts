@@ -121,7 +121,7 @@ function readableParts(message: ParsedMessage): MimePart[] {
   if (plain.length > 0) return plain;
   const texts = parts.filter((part) => part.type === "text");
   // A multipart whose boundary never comes is all preamble.
-  return texts.length > 0 || parts.length > 0 ? texts : [message.root];
+  return texts.length > 0 ? texts : [message.root];
 }
 
 const reportSubject =
