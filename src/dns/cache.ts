@@ -8,6 +8,8 @@ interface Entry<V> {
   value: V;
   expires: number;
   octets: number;
+  /** Count of insertions when this entry was last put at the young end. */
+  placed: number;
 }
 
 export class DnsCache<V> {
@@ -16,6 +18,7 @@ export class DnsCache<V> {
   readonly #maxOctets: number;
   readonly #now: () => number;
   #octets = 0;
+  #insertions = 0;
 
   /** `now` answers milliseconds. */
   constructor(maxEntries: number, maxOctets: number, now: () => number) {
@@ -33,12 +36,16 @@ export class DnsCache<V> {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     const left = entry.expires - this.#now();
-    this.#entries.delete(key);
     if (left <= 0) {
-      this.#octets -= entry.octets;
+      this.#drop(key);
       return undefined;
     }
-    this.#entries.set(key, entry); // to the young end of the order
+    // Only an entry that has grown old in the order is moved: moving a hot one at each use would fill its hash chain
+    // with the places it left, and make it the slowest.
+    if (this.#insertions - entry.placed > this.#entries.size >> 2) {
+      this.#entries.delete(key);
+      this.#place(key, entry);
+    }
     return { value: entry.value, ttl: Math.ceil(left / 1000) };
   }
 
@@ -46,12 +53,17 @@ export class DnsCache<V> {
   set(key: string, value: V, ttl: number, octets: number): void {
     if (ttl <= 0 || octets > this.#maxOctets) return;
     this.#drop(key);
-    this.#entries.set(key, { value, expires: this.#now() + ttl * 1000, octets });
+    this.#place(key, { value, expires: this.#now() + ttl * 1000, octets, placed: 0 });
     this.#octets += octets;
     for (const oldest of this.#entries.keys()) {
       if (this.#entries.size <= this.#maxEntries && this.#octets <= this.#maxOctets) break;
       this.#drop(oldest);
     }
+  }
+
+  #place(key: string, entry: Entry<V>): void {
+    entry.placed = ++this.#insertions;
+    this.#entries.set(key, entry);
   }
 
   #drop(key: string): void {
