@@ -60,6 +60,7 @@ export class Policy implements PolicyProgram {
   readonly hash: string;
   readonly file: string;
   readonly warnings: readonly Diagnostic[];
+  readonly lists: readonly string[];
   private readonly lowered: Lowered;
   private readonly budget: Budget;
   private readonly compiled: ReturnType<typeof compileModule>;
@@ -68,14 +69,10 @@ export class Policy implements PolicyProgram {
     this.hash = createHash("sha256").update(`${compilerVersion}\n`).update(source).digest("hex").slice(0, 32);
     this.file = file;
     this.warnings = warnings;
+    this.lists = lowered.lists;
     this.lowered = lowered;
     this.budget = budget;
     this.compiled = compileModule(lowered.module, { budget });
-  }
-
-  /** Names of the lists that its rules look into ("file:…"); relative ones lie beside the script. */
-  get lists(): readonly string[] {
-    return this.lowered.lists;
   }
 
   /** For the prover, the difference of two policies and coverage. */

@@ -119,7 +119,7 @@ export function vocabularyPage(): string {
       actions.map((row) => [`\`${row.name} ("${row.argument}");\``, row.events.join(", "), row.doc]),
     ),
   ];
-  return `${parts.join("\n\n")}\n`;
+  return `${[...parts, trying].join("\n\n")}\n`;
 }
 
 const grammar = `A script is a list of blocks: \`event\` blocks, which run at their moment, and \`method\` blocks, which are called.
@@ -151,6 +151,36 @@ method Block_List {
 - \`# comment\` runs to the end of the line. Names and keywords are compared without case; texts keep theirs.
 
 What is set last counts. \`smtpAction\` does not end the event.`;
+
+const trying = `## Trying a policy
+
+\`postern explain FILE --session S.json\` plays one session and shows each rule with the values its tests saw. A session:
+
+\`\`\`json
+{ "connect": { "remoteIp": "198.51.100.7", "tls": false }, "ehlo": "client.example", "helo": false, "auth": null,
+  "mailFrom": "a@client.example", "rcptTo": ["b@example.org"], "localDomains": ["example.org"],
+  "facts": { "checkSPF": { "SPFResult": "fail" }, "checkDNSBL": { "zen.example": { "DNSBLResult": "127.0.0.2" } },
+             "checkSenderMX": "error", "rate": { "over": "yes" } },
+  "lists": { "file:blocked.txt": ["a@bad.example"] }, "message": "Subject: hello\\n\\ntext\\n",
+  "failure": { "temporary": true, "attempts": 4, "recipients": [{ "address": "b@example.org", "info": "451 busy" }] },
+  "success": [{ "address": "b@example.org", "status": "delivered" }] }
+\`\`\`
+
+Every part may be left out. A check without an answer counts as failed; a list of answers gives one for each call.
+\`trusted\`, \`hostName\`, \`size\` and \`relay\` (variables preset in onRelay) complete it.
+
+\`postern test PATH\` runs files \`NAME.test.yaml\` beside \`NAME.script\`: \`tests:\`, each with \`name\`, \`session\` and
+\`expect\`; \`defaults:\` holds what all sessions share, \`script:\` another script. Expectations, each optional:
+
+- \`greeting\`, \`ehlo\`, \`mail\`, \`rcpt\` (one, or a list with one for each recipient), \`data\`: a reply code, alone or with
+  words that the reply contains, as in \`550 Relay denied\`;
+- \`announces\`, \`hides\`: lines of the EHLO reply;
+- \`headers\`: field → text that its value contains; \`null\`: no such field;
+- \`route\`: values of the first route (\`host\`, \`port\`, \`startTls\`…), or \`none\`;
+- \`report\`: \`kind\`, \`sender\`, \`subject\`, \`attach\`, \`contains\`, or \`none\`;
+- \`does\`: kinds of effects that happened, such as \`quarantine\`.
+
+\`--coverage\` lists the rules that were never true, or never false; \`--min N\` fails below N percent of the branches.`;
 
 /** The smtpFilters part of diagnostics.md. */
 export function diagnosticsPart(): string {

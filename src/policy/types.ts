@@ -61,7 +61,7 @@ export interface FactSource {
     effects: readonly PolicyEffect[],
   ): Promise<Record<string, string>> | Record<string, string>;
   /**
-   * List membership for `inList`; synchronous because lists are held in memory. `list` is one of Policy.lists. A
+   * List membership for `inList`; synchronous because lists are held in memory. `list` is one of PolicyProgram.lists. A
    * ListUnavailable thrown here, or no such function, ends the event in tmpreject.
    */
   inList?(list: string, value: string): boolean;
@@ -97,6 +97,8 @@ export interface PolicyProgram {
   readonly hash: string;
   readonly file: string;
   readonly warnings: readonly Diagnostic[];
+  /** Names of the lists that its rules look into ("file:…"); relative ones lie beside the script. */
+  readonly lists: readonly string[];
   /** True when the event has no statements: callers skip it entirely. */
   isEmpty(event: EventName): boolean;
   session(context: PolicyContext, facts: FactSource, exports?: Record<string, string>): PolicySession;

@@ -130,7 +130,7 @@ test("compiled and interpreted sessions can't be told apart", async () => {
         assert.deepEqual(fast, plain, source);
       }
     }),
-    { numRuns: 300, seed: 3 },
+    { numRuns: 150, seed: 3 },
   );
 });
 
@@ -188,7 +188,7 @@ test("any bytes as a script: diagnostics or a program, never a throw", () => {
         assert.ok(Array.isArray(result.diagnostics));
       },
     ),
-    { numRuns: 600, seed: 5 },
+    { numRuns: 300, seed: 5 },
   );
 });
 
@@ -216,7 +216,7 @@ test("shipped scripts with bytes changed, cut, doubled and moved: diagnostics or
     fc.property(fc.oneof(mutant, fc.constantFrom(...corpus.map((text) => Buffer.from(text)))), (bytes) => {
       compilePolicy(decodeScript(bytes), { file: "fuzz", strict: true });
     }),
-    { numRuns: 200, seed: 11 },
+    { numRuns: 100, seed: 11 },
   );
 });
 
