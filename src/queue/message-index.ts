@@ -422,9 +422,9 @@ function textTest(column: string[], wanted: string): (slot: number) => boolean {
   if (!pattern.includes("*")) {
     return (slot) => {
       const cell = column[slot]!;
-      if (cell.length < pattern.length) return false;
-      const text = cell.toLowerCase();
-      return text === pattern || (text.includes("\n") && text.split("\n").includes(pattern));
+      if (cell.length === pattern.length) return cell.toLowerCase() === pattern;
+      if (cell.length < pattern.length || !cell.includes("\n")) return false;
+      return cell.toLowerCase().split("\n").includes(pattern);
     };
   }
   const pieces = pattern.split("*");
