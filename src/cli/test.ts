@@ -14,7 +14,7 @@ import { play } from "./play/play.ts";
 import { type PolicyTestFile, readTests, unmet } from "./play/policy-test.ts";
 import { RuleTrace } from "./play/trace.ts";
 
-const help = `Usage: postern test PATH... [--json] [--coverage] [--min N]
+const help = `Usage: postern test PATH... [--json] [--coverage] [--min N] [--expect-failure]
 
 Runs policy tests: *.test.yaml for scripts and *.svtest for Sieve, single files
 or all of them below a folder.
@@ -22,6 +22,7 @@ or all of them below a folder.
   --coverage   show which rules were true and false at least once
   --min N      fail when fewer than N percent of the branches were taken
   --json       print one JSON document
+  --expect-failure   every test of the *.svtest files must fail, or the file must not compile
 
 Exit code: 0 all passed, 1 a test failed or coverage is too low, 2 wrong usage.`;
 
@@ -36,13 +37,19 @@ export const command: Command = {
   summary: "run policy tests",
   help,
   async run(argv, io) {
-    const options = { json: { type: "boolean" }, coverage: { type: "boolean" }, min: { type: "string" } } as const;
+    const options = {
+      json: { type: "boolean" },
+      coverage: { type: "boolean" },
+      min: { type: "string" },
+      "expect-failure": { type: "boolean" },
+    } as const;
     let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
     try {
       args = parseArgs({ args: argv, options, allowPositionals: true });
     } catch (error) {
       return usage(io, reasonOf(error));
     }
+    const expectFailure = args.values["expect-failure"] ?? false;
     const { json = false, coverage: showCoverage = false, min } = args.values;
     const least = min === undefined ? 0 : Number(min);
     if (!(least >= 0 && least <= 100)) return usage(io, "--min takes a percentage");
@@ -53,7 +60,8 @@ export const command: Command = {
       const files = args.positionals.flatMap((path) => testFiles(resolve(io.cwd, path)));
       if (files.length === 0) return usage(io, "no *.test.yaml or *.svtest there");
       for (const file of files) {
-        if (svtestRunner.accepts(file)) results.push(...(await runSieveFile(file, relative(io.cwd, file))));
+        if (svtestRunner.accepts(file))
+          results.push(...(await runSieveFile(file, relative(io.cwd, file), expectFailure)));
         else await runFile(file, io, results, coverages);
       }
     } catch (error) {
@@ -92,13 +100,16 @@ function testFiles(path: string): string[] {
     .map((name) => join(path, name));
 }
 
-async function runSieveFile(path: string, file: string): Promise<TestResult[]> {
-  const { tests } = await svtestRunner.run(path);
-  return tests.map(({ name, outcome, reason = "" }) => ({
-    file,
-    name,
-    failures: outcome === "passed" ? [] : [reason || "the test came to no end"],
-  }));
+/** A test that `stop` ended has no verdict and isn't counted. */
+async function runSieveFile(path: string, file: string, expectFailure: boolean): Promise<TestResult[]> {
+  const { tests } = await svtestRunner.run(path, { expectFailure });
+  return tests
+    .filter(({ outcome }) => outcome !== "none")
+    .map(({ name, outcome, reason = "failed without a reason" }) => ({
+      file,
+      name,
+      failures: (outcome === "failed") === expectFailure ? [] : [expectFailure ? "passed, but was to fail" : reason],
+    }));
 }
 
 async function runFile(file: string, io: CommandIo, results: TestResult[], coverages: Coverage[]): Promise<void> {

@@ -22,6 +22,9 @@ export interface CheckContext {
   file: string;
 }
 
+/** Groups that messages call by their name in RFC 5228 §2.7; tags of other groups are called by their own. */
+const namedGroups = new Set(["MATCH-TYPE", "ADDRESS-PART"]);
+
 /** Shared by all calls without tags. */
 const noTags = new Map<string, TagUse>();
 
@@ -268,7 +271,7 @@ export class Checker {
       this.error(
         tag,
         codes.arguments,
-        `encountered duplicate ${spec.group ? `${group} argument (:${name})` : `${group} argument`} for the ${what}`,
+        `encountered duplicate ${namedGroups.has(group) ? `${group} argument (:${name})` : `:${name} argument`} for the ${what}`,
       );
       return 0;
     }
@@ -280,7 +283,7 @@ export class Checker {
         this.error(
           tag,
           codes.arguments,
-          `the :${name} tag for the ${what} requires ${typeNames[spec.value]} as parameter, but no more arguments were found`,
+          `the :${name} tag for the ${what} requires ${typeNames[spec.value]} as parameter, but no parameters were found`,
         );
         return 0;
       }

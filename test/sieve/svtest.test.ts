@@ -1,4 +1,4 @@
-/** Runs the .svtest files of this folder; those under failing/ must fail. */
+/** Runs the .svtest files of this folder and those of the shipped rules; those under failing/ must fail. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { globSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ function failures(report: SvtestReport): string[] {
   return report.tests.filter((t) => t.outcome === "failed").map((t) => `${t.name}: ${t.reason}`);
 }
 
-for (const file of globSync("*.svtest", { cwd: folder }).sort()) {
+for (const file of globSync(["*.svtest", "../../rules/*.svtest"], { cwd: folder }).sort()) {
   test(file, async () => {
     const report = await runSvtest(join(folder, file));
     deepEqual(failures(report), []);

@@ -38,7 +38,7 @@ const comparator: TagSpec = {
         check.error(
           use.node,
           codes.match,
-          `the specified i;ascii-numeric comparator does not support :${name} matching`,
+          `the specified i;ascii-numeric comparator does not support sub-string matching as required by the :${name} match type`,
         );
     }
   },

@@ -76,7 +76,7 @@ export const include: Extension = {
           check.error(
             { span: call.node.nameSpan },
             codes.variable,
-            "the global command requires that the variables extension is active",
+            "global command requires that the variables extension is active",
             'add: require "variables";',
           );
           return;
