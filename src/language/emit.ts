@@ -1,10 +1,11 @@
 /**
- * IR to JavaScript: each entry point, routine and rule of a long block becomes a function over slots, made on first use.
+ * IR to JavaScript: each entry point, routine and rule of a long block becomes a function over slots; entry points at
+ * once, the others on first use.
  *
  * Author text reaches the source only as an index into a constant table (source.ts). Functions with the same source
  * share one compiled shape, so 100,000 rules of a few forms cost a few compilations. Long blocks, and runs that the
  * optimiser indexed, are tables of rules (rules.ts) instead of one long function.
- * Failure: as run.ts; a bad constant regex throws RegexError when the rule that holds it first runs.
+ * Failure: as run.ts; a bad constant regex throws RegexError when the code that holds it is made.
  */
 import { EffectsOf } from "./effects.ts";
 import type { Block, IfStatement, Module, Statement, Subject } from "./ir.ts";
@@ -22,7 +23,7 @@ export function emit(module: Module, limits: RunLimits): CompiledModule {
   const state = stateLimits(module, limits);
   const units = new Map<string, Unit>();
   for (const [entry, block] of Object.entries(module.entries)) {
-    if (block.length > 0) units.set(entry, emitter.unit({ block }, []));
+    if (block.length > 0) units.set(entry, emitter.readyUnit({ block }));
   }
   return {
     entries: Object.keys(module.entries),
@@ -56,18 +57,30 @@ class Emitter implements SourceContext {
     this.numberSubjects();
   }
 
-  /** A unit whose code is made on first use. */
+  /** A unit whose code is made on first use, so that rules which never fire cost nothing. */
   unit(body: UnitBody, loops: Loops): Unit {
-    const async = "subject" in body ? false : this.effects.looksUp("rule" in body ? body.rule.then : body.block);
     const unit: { async: boolean; run: Run } = {
-      async,
+      async: this.isAsync(body),
       run: (slots, host, state) => {
-        const { source, constants } = writeUnit(body, { loops, async, context: this });
-        unit.run = this.shape(source)(constants);
+        unit.run = this.code(body, loops);
         return unit.run(slots, host, state);
       },
     };
     return unit;
+  }
+
+  /** A unit whose code, with the indexes in it, is made now: no first message waits for it. */
+  readyUnit(body: UnitBody): Unit {
+    return { async: this.isAsync(body), run: this.code(body, []) };
+  }
+
+  private isAsync(body: UnitBody): boolean {
+    return "subject" in body ? false : this.effects.looksUp("rule" in body ? body.rule.then : body.block);
+  }
+
+  private code(body: UnitBody, loops: Loops): Run {
+    const { source, constants } = writeUnit(body, { loops, async: this.isAsync(body), context: this });
+    return this.shape(source)(constants);
   }
 
   routine(index: number): Unit {
@@ -104,8 +117,7 @@ class Emitter implements SourceContext {
 
   /** Reads a probe's subject outside of any rule. */
   private subjectReader(subject: Subject): SubjectReader {
-    const { source, constants } = writeUnit({ subject }, { loops: [], async: false, context: this });
-    return this.shape(source)(constants) as unknown as SubjectReader;
+    return this.code({ subject }, []) as unknown as SubjectReader;
   }
 
   private shape(source: string): (constants: readonly unknown[]) => Run {
