@@ -241,11 +241,16 @@ const held = [...incoming.slice(incoming.indexOf("onMailFrom")), "onProcessing"]
 export const actions: readonly ActionRow[] = [
   { name: "quarantine", argument: "text", events: held, doc: "Accepts the message and keeps it in quarantine." },
   { name: "hold", argument: "text", events: held, doc: "Accepts the message and holds it in the queue." },
-  { name: "delay", argument: "seconds", events: incoming, doc: "Waits before the reply to this command." },
+  {
+    name: "delay",
+    argument: "seconds",
+    events: incoming.slice(incoming.indexOf("onMailFrom")),
+    doc: "Accepts the message and keeps it in the queue so long before anything is done with it.",
+  },
   { name: "addBcc", argument: "address", events: [...envelopeEdits, "onProcessing"], doc: "Adds a blind copy." },
   { name: "tag", argument: "text", events: held, doc: "Marks the message; the mark shows in logs and operations." },
   { name: "log", argument: "text", events: eventNames, doc: "Writes a line to the log." },
 ];
 
-/** Longest `delay`, in seconds: a client gives up after five minutes (RFC 5321 §4.5.3.2). */
-export const maxDelaySeconds = 240;
+/** Longest `delay`, in seconds: a week, after which senders think a message lost. */
+export const maxDelaySeconds = 7 * 24 * 3_600;
