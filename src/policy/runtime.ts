@@ -46,7 +46,12 @@ export interface Executable {
   trace?: Trace;
 }
 
-const nothing: EventResult = Object.freeze({ action: "", explanation: "", origin: "", effects: [] });
+const nothing: EventResult = Object.freeze({
+  action: "",
+  explanation: "",
+  origin: "",
+  effects: Object.freeze([]) as unknown as PolicyEffect[],
+});
 
 export class Session implements PolicySession {
   private readonly program: Executable;
@@ -182,7 +187,8 @@ class SessionHost implements Host {
   }
 
   begin(): void {
-    if (this.effects.length > 0) this.effects = [];
+    // Not emptied: the result of the last event holds the old one.
+    this.effects = [];
   }
 
   source(name: string, data: Data): readonly string[] {

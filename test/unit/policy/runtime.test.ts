@@ -329,6 +329,13 @@ test("a policy names its lists; without them the mail waits", async () => {
   assert.deepEqual(asked, ["file:a.txt x"]);
 });
 
+test("a result stays as it was when the next event runs", async () => {
+  const session = incoming('event onMailFrom { set (smtpAction, "accept"); } event onRcptTo { log ("x"); }');
+  const first = await session.run("onMailFrom");
+  await session.run("onRcptTo");
+  assert.deepEqual(first, { action: "accept", explanation: "", origin: "onMailFrom:1", effects: [] });
+});
+
 test("inputs must be predefined variables", () => {
   assert.throws(() => incoming("").input("nope", "x"), /no predefined variable/);
   assert.equal(incoming("").read("nope"), "");
