@@ -37,8 +37,12 @@ export interface SieveResult {
 
 export function runSieve(script: SieveScript, input: SieveInput, options: RunOptions = {}): SieveResult {
   const settings = options.settings ?? defaultSettings;
-  const result = new Result(() => settings);
   const budget = options.budget ?? budgetDefaults;
+  const result = new Result(() => ({
+    maxActions: Math.min(settings.maxActions, budget.sieveActions),
+    maxRedirects: Math.min(settings.maxRedirects, budget.sieveRedirects),
+    maxNotifications: settings.maxNotifications,
+  }));
   let host: SieveHost;
   try {
     host = new SieveHost({ registry, budget, settings, input, result });

@@ -68,8 +68,6 @@ export interface SieveSettings {
     ignoreEnvelopeInTo: boolean;
   };
   reportFrom: string;
-  /** Comparators in scripts without a `require` (a strict reader of RFC 5228 §2.7.3 has none beyond the two). */
-  preloadComparators: boolean;
 }
 
 const day = 86_400;
@@ -115,5 +113,4 @@ export const defaultSettings: SieveSettings = {
     ignoreEnvelopeInTo: false,
   },
   reportFrom: "postmaster",
-  preloadComparators: false,
 };

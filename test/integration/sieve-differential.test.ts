@@ -1,20 +1,21 @@
 /**
  * Our Sieve against Debian's: random scripts of the common subset on random messages, the same actions from both.
  * Each script holds many rules that file into a folder of their own, so one run compares many tests. Seeded;
- * POSTERN_SIEVE_SCRIPTS and POSTERN_SIEVE_MESSAGES set the number of scripts (20) and messages (8).
+ * POSTERN_SIEVE_SCRIPTS and POSTERN_SIEVE_MESSAGES set the number of scripts (12) and messages (8).
  */
 import { deepEqual } from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { budgetWith } from "../../src/config/budget.ts";
 import { compileSieve } from "../../src/sieve/compile.ts";
 import type { Action } from "../../src/sieve/result.ts";
 import { runSieve } from "../../src/sieve/run.ts";
 import { defaultSettings } from "../../src/sieve/settings.ts";
 import { peer, scratch } from "./daemons.ts";
 
-const scripts = Number(process.env.POSTERN_SIEVE_SCRIPTS ?? 20);
+const scripts = Number(process.env.POSTERN_SIEVE_SCRIPTS ?? 12);
 const messages = Number(process.env.POSTERN_SIEVE_MESSAGES ?? 8);
 const rulesPerScript = 24;
 const nobody = 65_534;
@@ -192,7 +193,11 @@ function ours(source: string, message: string): string[] {
   const compiled = compileSieve(source, { file: "random.sieve", settings });
   if (!compiled.ok) return compiled.diagnostics.map((d) => `${d.span.start.line}: ${d.message}`);
   const envelope = { from: "sender+x@y.example", to: "user@example.org" };
-  const result = runSieve(compiled.script, { message: Buffer.from(message), envelope }, { settings });
+  const result = runSieve(
+    compiled.script,
+    { message: Buffer.from(message), envelope },
+    { settings, budget: budgetWith({ sieveActions: 64 }) },
+  );
   const text = (action: Action) =>
     action.action === "fileinto"
       ? `fileinto ${action.folder}`

@@ -189,7 +189,10 @@ export class Suite {
       this.errors.push("no script compiled yet");
       return false;
     }
-    if (!append) this.host.result = this.#newResult();
+    if (!append) {
+      this.host.result = this.#newResult();
+      this.host.flags = [];
+    }
     return this.#runScript(this.script, this.host.result);
   }
 

@@ -62,6 +62,10 @@ test("limits of a run", () => {
   match(error('redirect "a@b.c"; redirect "b@b.c";'), /number of redirect actions exceeds policy limit \(2 > 1\)/);
   match(error('fileinto "a"; fileinto "b"; fileinto "c";'), /total number of actions exceeds policy limit \(3 > 2\)/);
   match(error('notify "mailto:a@b.c"; notify "mailto:b@b.c";'), /number of notify actions/);
+  const twoActions = { budget: budgetWith({ sieveActions: 1, sieveRedirects: 1 }) };
+  match(play('require "fileinto"; fileinto "a"; keep;', {}, twoActions).errors[0]!.message, /total number of actions/);
+  const twoRedirects = { budget: budgetWith({ sieveRedirects: 1 }) };
+  match(play('redirect "a@b.c"; redirect "b@b.c";', {}, twoRedirects).errors[0]!.message, /number of redirect actions/);
   const edits = 'require "editheader"; addheader "X" "1"; addheader "X" "2"; addheader "X" "3";';
   match(play(edits, {}, { budget: budgetWith({ headerEdits: 2 }) }).errors[0]!.message, /headerEdits/);
   const steps = `require ["variables", "fileinto"]; ${`set "a" "${reference}b"; `.repeat(50)} fileinto "${reference}";`;
