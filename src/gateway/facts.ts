@@ -15,12 +15,14 @@ import type { SharedState } from "../state/types.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Live } from "./live.ts";
 import type { SessionFacts } from "./message-sink.ts";
+import type { PolicyLists } from "./policy-lists.ts";
 
 export interface FactsOptions {
   live(): Live;
   resolver: Resolver;
   state: SharedState;
   geoip: GeoIp | undefined;
+  lists: PolicyLists;
   log: Logger;
 }
 
@@ -73,6 +75,7 @@ export function createFacts(options: FactsOptions): Facts {
         ignored,
         header: (name) => headers?.all(name).map((field) => field.decoded) ?? [],
         strings: (variable) => (parsed ? stringsOf(parsed, variable) : []),
+        inList: (list, value) => options.lists.has(live.program, list, value),
       };
     },
 
@@ -85,6 +88,7 @@ export function createFacts(options: FactsOptions): Facts {
         ignored,
         header: (name) => parsed?.headers.all(name).map((field) => field.decoded) ?? [],
         strings: (variable) => (parsed ? stringsOf(parsed, variable) : []),
+        inList: (list, value) => options.lists.has(options.live().program, list, value),
       };
     },
   };

@@ -6,11 +6,9 @@
  */
 
 import { getServers } from "node:dns";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GeoIp } from "../checks/geoip/geoip.ts";
-import type { ListenerConfig } from "../config/schema.ts";
 import { createDeliverer, type DelivererOptions, type PostalDeliverer } from "../delivery/deliverer.ts";
 import { deliverToQuarantine, quarantineReason } from "../delivery/quarantine.ts";
 import { Srs } from "../delivery/srs.ts";
@@ -21,27 +19,27 @@ import { controlPath, serveOperations } from "../queue/control.ts";
 import { createOperations } from "../queue/operations.ts";
 import { createScheduler, type Scheduler } from "../queue/scheduler.ts";
 import { type DiskSpool, openSpool } from "../queue/spool.ts";
-import type { AccessRule } from "../smtp/incoming/access.ts";
-import { LocalFlow } from "../smtp/incoming/flow.ts";
+import type { FlowControl } from "../smtp/incoming/flow.ts";
 import { ProcessLoadGauge } from "../smtp/incoming/load.ts";
-import { createSmtpServer, type ListenerOptions, type SmtpServer } from "../smtp/incoming/server.ts";
 import { openEmbeddedState } from "../state/embedded.ts";
 import { openStore } from "../store/store.ts";
 import { type Logger, moduleLogger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { createFacts } from "./facts.ts";
 import { createFilters } from "./filters.ts";
+import { openListeners } from "./listeners.ts";
 import { type Live, makeLive } from "./live.ts";
 import { createMessageEvents } from "./message-events.ts";
+import { PolicyLists } from "./policy-lists.ts";
 import { createReception } from "./reception.ts";
 import { compileSnapshot, type Snapshot } from "./snapshot.ts";
-import { splitAddress } from "./supervisor.ts";
 
 export interface Services {
   /** Addresses listened on, in the order of the configuration. */
-  addresses: string[];
+  addresses: readonly string[];
   metrics: Metrics;
-  reload(snapshot: Snapshot): void;
+  /** Rejects, and changes nothing, when the snapshot can't be put in force. */
+  reload(snapshot: Snapshot): Promise<void>;
   stop(drainMs: number): Promise<void>;
 }
 
@@ -51,6 +49,8 @@ export interface WorkerPlan {
   shards: readonly number[];
   /** Base64; the same for all workers, so that TLS sessions resume at any of them. */
   tlsTicketKeys: string;
+  /** Counts connections and bans over all workers. */
+  flow: FlowControl;
   log: Logger;
 }
 
@@ -88,7 +88,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       onError: (error) => log.warn({ err: error }, "country database"),
     });
     closers.push(() => geoip.close());
-    const facts = createFacts({ live: () => live, resolver, state, geoip, log });
+    const lists = new PolicyLists(budget, log);
+    closers.push(() => lists.close());
+    await lists.open(live.program);
+    const facts = createFacts({ live: () => live, resolver, state, geoip, lists, log });
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
     const filters = createFilters(live, events);
     closers.push(() => filters.close());
@@ -167,9 +170,9 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const gauge = new ProcessLoadGauge(
       {
         queueFolder: config.data,
-        diskFree: [2_048 * mib, 1_024 * mib, 256 * mib],
-        memory: [1_024 * mib, 1_536 * mib, 2_048 * mib],
-        loopDelayMs: [250, 1_000, 5_000],
+        diskFree: steps(config.overload.diskFreeMiB, mib),
+        memory: steps(config.overload.memoryMiB, mib),
+        loopDelayMs: config.overload.loopDelayMs,
         intervalMs: gaugeMs,
       },
       (level, reading) => {
@@ -187,45 +190,39 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       metrics,
       processed: (id, timeoutMs) => verdictWithin(waiting, id, timeoutMs),
     });
-    const flow = new LocalFlow(budget);
-    const shared = { tlsTicketKeys: plan.tlsTicketKeys, gauge, flow, log: moduleLogger(log, "SMTP-IN") };
-    const servers: SmtpServer[] = [];
-    const addresses: string[] = [];
-    for (const listener of config.listeners) {
-      const server = createSmtpServer(listenerOptions(listener, live, shared), factory);
-      const { address, port } = await server.listen();
-      servers.push(server);
-      addresses.push(`${address.includes(":") ? `[${address}]` : address}:${port}`);
-    }
+    const listeners = await openListeners(live, {
+      factory,
+      tlsTicketKeys: plan.tlsTicketKeys,
+      load: gauge,
+      flow: plan.flow,
+      log: moduleLogger(log, "SMTP-IN"),
+    });
     for (const scheduler of schedulers) scheduler.start();
     const sampler = setInterval(() => {
-      metrics.set(
-        "postern_sessions",
-        servers.reduce((sum, server) => sum + server.sessionCount, 0),
-      );
+      metrics.set("postern_sessions", listeners.sessionCount);
     }, gaugeMs);
     sampler.unref();
 
     return {
-      addresses,
+      addresses: listeners.addresses,
       metrics,
-      reload(snapshot) {
+      async reload(snapshot) {
         const next = compileSnapshot(snapshot);
         if (!next.ok) throw new Error(next.problems);
         const fresh = makeLive(next.compiled);
-        const options = fresh.config.listeners.map((listener) => listenerOptions(listener, fresh, shared));
+        await lists.open(fresh.program);
+        listeners.reload(fresh);
         filters.reload(fresh);
         live = fresh;
         const old = deliverer;
         deliverer = makeDeliverer();
         old.close();
-        for (const [index, server] of servers.entries()) if (options[index]) server.reload(options[index]);
         metrics.add("postern_policy_reloads_total");
       },
       async stop(ms) {
         drainMs = ms;
         clearInterval(sampler);
-        await Promise.all(servers.map((server) => server.close(ms)));
+        await listeners.close(ms);
         await closeAll();
       },
     };
@@ -233,6 +230,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     await closeAll();
     throw error;
   }
+}
+
+function steps(values: readonly [number, number, number], unit: number): [number, number, number] {
+  return [values[0] * unit, values[1] * unit, values[2] * unit];
 }
 
 async function openShard(dir: string, shard: number, live: Live, log: Logger): Promise<DiskSpool> {
@@ -287,69 +288,5 @@ function delivererOptions(live: Live): Omit<DelivererOptions, "resolver" | "stor
     ...(config.relay.srsSecret === ""
       ? {}
       : { srs: new Srs({ domain: config.server.name, secrets: [config.relay.srsSecret] }) }),
-  };
-}
-
-interface ListenerShared {
-  tlsTicketKeys: string;
-  gauge: ProcessLoadGauge;
-  flow: LocalFlow;
-  log: Logger;
-}
-
-function listenerOptions(listener: ListenerConfig, live: Live, shared: ListenerShared): ListenerOptions {
-  const { host, port } = splitAddress(listener.address);
-  const { config, budget, directory } = live;
-  const limits = listener.limits;
-  const certificates = listener.tls && [listener.tls, ...listener.tls.sni];
-  return {
-    host: host ?? "::",
-    port,
-    reusePort: true,
-    profile: listener.protocol === "smtp" ? "mx" : listener.protocol,
-    ...(listener.tls && certificates
-      ? {
-          tls: {
-            mode: listener.tls.mode,
-            certificates: certificates.map((pair) => ({
-              cert: readFileSync(pair.cert, "utf8"),
-              key: readFileSync(pair.key, "utf8"),
-            })),
-            ...(listener.tls.clientCa ? { clientCa: readFileSync(listener.tls.clientCa, "utf8") } : {}),
-            ticketKeys: Buffer.from(shared.tlsTicketKeys, "base64"),
-          },
-        }
-      : {}),
-    ...(listener.proxy.length > 0 ? { proxy: { trusted: listener.proxy } } : {}),
-    ...(listener.xclient.length > 0 ? { xclientTrusted: listener.xclient } : {}),
-    bareNewline: config.smtp.bareNewline,
-    greetDelayMs: config.smtp.earlyTalkerWait,
-    maySendAs: (user, address) => directory.maySendAs(user, address),
-    access: { levels: [listener.access.map(accessRule)] },
-    flow: shared.flow,
-    load: shared.gauge,
-    budget: {
-      ...budget,
-      ...(limits?.connections === undefined ? {} : { connections: limits.connections }),
-      ...(limits?.connectionsPerPeer === undefined ? {} : { connectionsPerPeer: limits.connectionsPerPeer }),
-      ...(limits?.newConnectionsPerPeerPerMinute === undefined
-        ? {}
-        : { newConnectionsPerPeerPerMinute: limits.newConnectionsPerPeerPerMinute }),
-    },
-    log: shared.log,
-  };
-}
-
-function accessRule(rule: ListenerConfig["access"][number]): AccessRule {
-  const { connections, connectionsPerPeer, newConnectionsPerPeerPerMinute } = rule.limits ?? {};
-  return {
-    action: rule.action,
-    networks: rule.networks,
-    priority: rule.priority,
-    limits: {
-      ...(connections === undefined ? {} : { maxConnections: connections }),
-      ...(connectionsPerPeer === undefined ? {} : { maxPerPeer: connectionsPerPeer }),
-      ...(newConnectionsPerPeerPerMinute === undefined ? {} : { maxPerPeerInterval: newConnectionsPerPeerPerMinute }),
-    },
   };
 }

@@ -7,6 +7,7 @@
 import { createLogger, type Logger } from "../telemetry/log.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { type Services, startServices } from "./services.ts";
+import { SharedFlow } from "./shared-flow.ts";
 import { compileSnapshot } from "./snapshot.ts";
 
 const drainMs = 25_000;
@@ -19,11 +20,13 @@ function tell(message: FromWorker): void {
   if (process.connected) process.send?.(message);
 }
 
+const flow = new SharedFlow((notes) => tell({ type: "flow", notes }));
+
 async function start(message: ToWorker & { type: "start" }): Promise<void> {
   const compiled = compileSnapshot(message.snapshot);
   const settings = compiled.ok ? compiled.compiled.loaded.config.log : { level: 15, pretty: undefined };
   log = createLogger({ bits: settings.level, pretty: settings.pretty ?? process.stdout.isTTY === true });
-  services = await startServices({ ...message, log });
+  services = await startServices({ ...message, flow, log });
   tell({ type: "ready", addresses: services.addresses });
   setInterval(() => tell({ type: "metrics", values: services!.metrics.values }), metricsEveryMs).unref();
 }
@@ -42,13 +45,14 @@ function fail(error: unknown): never {
 process.on("message", (message: ToWorker) => {
   if (message.type === "start") start(message).catch(fail);
   else if (message.type === "drain") drain().catch(fail);
-  else {
-    try {
-      services?.reload(message.snapshot);
-      tell({ type: "reloaded", ok: true, reason: "" });
-    } catch (error) {
-      tell({ type: "reloaded", ok: false, reason: (error as Error).message });
-    }
+  else if (message.type === "flow") flow.answered(message.answers);
+  else if (message.type === "bans") flow.banned(message.bans);
+  else if (message.type === "reload") {
+    const done = services?.reload(message.snapshot) ?? Promise.resolve();
+    done.then(
+      () => tell({ type: "reloaded", ok: true, reason: "" }),
+      (error: Error) => tell({ type: "reloaded", ok: false, reason: error.message }),
+    );
   }
 });
 process.on("disconnect", () => process.exit(1));
