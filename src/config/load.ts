@@ -217,6 +217,22 @@ function withAbsolutePaths(config: Config, directory: string): Config {
       smtpFilters: config.policy.smtpFilters === null ? null : absolute(config.policy.smtpFilters),
       sieve: config.policy.sieve.map((script) => ({ ...script, file: absolute(script.file) })),
     },
+    tokens: config.tokens === null ? null : { ...config.tokens, keys: absolute(config.tokens.keys) },
+    domains: {
+      ...config.domains,
+      userMaps: config.domains.userMaps.map((map) => ({ ...map, file: absolute(map.file) })),
+    },
+    relay: {
+      ...config.relay,
+      tls: { ...config.relay.tls, ca: config.relay.tls.ca === null ? null : absolute(config.relay.tls.ca) },
+    },
+    rewriting: {
+      ...config.rewriting,
+      sender: config.rewriting.sender === null ? null : absolute(config.rewriting.sender),
+      recipient: config.rewriting.recipient === null ? null : absolute(config.rewriting.recipient),
+    },
+    dkim: config.dkim.map((entry) => ({ ...entry, key: absolute(entry.key) })),
+    arc: config.arc && { ...config.arc, key: absolute(config.arc.key) },
     geoip: { database: config.geoip.database === null ? null : absolute(config.geoip.database) },
   };
 }

@@ -52,12 +52,13 @@ const tls = z.strictObject({
   sni: z
     .array(z.strictObject({ host: domainName, cert: filePath, key: filePath }))
     .default([])
-    .describe("further certificates by server name"),
+    .describe("further certificates: for `host` and the names they hold"),
 });
 
 const listenerLimits = z.strictObject({
   connections: z.number().int().min(0).optional().describe("connections at a time, 0 = no limit"),
   connectionsPerPeer: z.number().int().min(0).optional().describe("connections at a time from one peer, IPv6 by /64"),
+  newConnectionsPerMinute: z.number().int().min(0).optional().describe("new connections a minute, all peers together"),
   newConnectionsPerPeerPerMinute: z.number().int().min(0).optional().describe("new connections a minute from one peer"),
 });
 
@@ -65,14 +66,19 @@ const accessRule = z.strictObject({
   action: z.enum(["allow", "deny"]),
   networks: z.array(z.string()).min(1).describe("addresses, a-b ranges or networks"),
   priority: z.number().int().min(0).default(100).describe("lowest number is strongest; on a tie, allow wins"),
-  limits: listenerLimits.optional(),
+  limits: listenerLimits.optional().describe("of an allow rule: what it names is limited, and nothing else"),
 });
+
+/** Where a load level begins, for levels 1, 2 and 3 (docs/reference/smtp.md, "Overload"). */
+const loadSteps = (first: number, second: number, third: number) =>
+  z.tuple([z.number().min(0), z.number().min(0), z.number().min(0)]).default([first, second, third]);
 
 const listener = z.strictObject({
   address: listenAddress.describe("host:port to listen on"),
   tls: tls.optional(),
   protocol: z.enum(["smtp", "submission", "lmtp"]).default("smtp").describe("submission requires AUTH (RFC 6409)"),
   proxy: z.array(z.string()).default([]).describe("hosts trusted to speak the PROXY protocol, v1 and v2"),
+  proxyRequired: z.boolean().default(false).describe("refuse those hosts' connections without a PROXY header"),
   xclient: z.array(z.string()).default([]).describe("hosts trusted to speak XCLIENT and XFORWARD"),
   limits: listenerLimits.optional(),
   access: z.array(accessRule).default([]).describe("allow and deny rules of this listener"),
@@ -96,12 +102,29 @@ const scannerCommon = {
   maxBytes: z.number().int().min(0).default(26_214_400).describe("larger messages are not scanned; 0 = no limit"),
   priority: z.number().int().min(0).default(100).describe("order in the filter chain, low first"),
 };
+const found = z.enum(["reject", "discard", "quarantine", "tag"]);
+const verdicts = {
+  onVirus: found.default("reject"),
+  onSpam: found.default("tag").describe("what the scanner's own spam verdict means; tag writes the level alone"),
+};
 const scanner = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("clamav"), address: z.string(), ...scannerCommon }),
-  z.strictObject({ type: z.literal("spamassassin"), address: z.string(), ...scannerCommon }),
-  z.strictObject({ type: z.literal("rspamd"), address: z.string(), password: z.string().optional(), ...scannerCommon }),
+  z.strictObject({ type: z.literal("clamav"), address: z.string(), ...scannerCommon, ...verdicts }),
+  z.strictObject({ type: z.literal("spamassassin"), address: z.string(), ...scannerCommon, ...verdicts }),
+  z.strictObject({
+    type: z.literal("rspamd"),
+    address: z.string(),
+    password: z.string().optional(),
+    ...scannerCommon,
+    ...verdicts,
+  }),
   z.strictObject({ type: z.literal("milter"), address: z.string(), ...scannerCommon }),
 ]);
+
+const signatureKey = z.strictObject({
+  domain: domainName.describe("signs mail whose From is in this domain"),
+  selector: z.string().regex(/^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/, "write the name of a key below _domainkey"),
+  key: filePath.describe("PEM file with the private key, RSA or Ed25519; read again when it changes"),
+});
 
 const limitFields = Object.fromEntries(
   (Object.keys(budgetDefaults) as BudgetField[]).map((field) => [field, z.number().min(0).optional()]),
@@ -118,7 +141,9 @@ export const configSchema = z.strictObject({
   listeners: z
     .array(listener)
     .min(1)
-    .default([{ address: "127.0.0.1:2525", protocol: "smtp", proxy: [], xclient: [], access: [] }]),
+    .default([
+      { address: "127.0.0.1:2525", protocol: "smtp", proxy: [], proxyRequired: false, xclient: [], access: [] },
+    ]),
   policy: z
     .strictObject({
       smtpFilters: filePath.nullable().default(null).describe("the smtpFilters script; null = the engine's own policy"),
@@ -138,8 +163,22 @@ export const configSchema = z.strictObject({
   domains: z
     .strictObject({
       local: z.array(domainName).default([]).describe("delivered to the store"),
+      relay: z.array(domainName).default([]).describe("mail for them is taken from everyone and passed on"),
       routes: z.record(domainName, nextHop).default({}).describe("recipient domain → next hop"),
-      aliases: z.record(z.string(), z.union([z.string(), z.array(z.string())])).default({}),
+      userMaps: z
+        .array(z.strictObject({ name: z.string().regex(/^\S+$/, "write a name without blanks"), file: filePath }))
+        .default([])
+        .describe("files of lines <pattern> <host>: which back end serves an address; asked in order"),
+      aliases: z
+        .record(z.string(), z.union([z.string(), z.array(z.string())]))
+        .default({})
+        .describe("address → addresses; @domain → where all other mail of a domain goes"),
+      subaddress: z
+        .strictObject({
+          delimiter: z.string().max(1).default("+").describe("separates user and detail; empty = no subaddresses"),
+          folders: z.boolean().default(false).describe("a detail names the folder that the mail is put in"),
+        })
+        .prefault({}),
     })
     .prefault({}),
   accounts: z
@@ -147,10 +186,26 @@ export const configSchema = z.strictObject({
       z.strictObject({
         address: z.string().regex(/^[^@\s]+@[^@\s]+$/, "write a full address, user@domain"),
         password: z.string().default("").describe("$scrypt$… as printed by `postern hash`; empty = can't log in"),
+        scram: z
+          .string()
+          .regex(/^SCRAM-SHA-256\$/, "write SCRAM-SHA-256$… as printed by `postern hash --scram`")
+          .optional()
+          .describe("keys for SCRAM-SHA-256 and SCRAM-SHA-256-PLUS"),
+        plain: z.string().min(1).optional().describe("clear-text password; CRAM-MD5 can't work without"),
         quota: z.number().int().min(0).default(0).describe("octets; 0 = no limit"),
       }),
     )
     .default([]),
+  tokens: z
+    .strictObject({
+      issuer: z.string().min(1).describe("the token's iss"),
+      audience: z.string().min(1).describe("must be in the token's aud"),
+      keys: filePath.describe("file with the issuer's JSON Web Key Set; read again when a token names a new key"),
+      userClaim: z.string().min(1).default("email").describe("claim that holds the account's address"),
+    })
+    .nullable()
+    .default(null)
+    .describe("turns on XOAUTH2 and OAUTHBEARER"),
   relay: z
     .strictObject({
       smartHost: z
@@ -159,8 +214,73 @@ export const configSchema = z.strictObject({
         .describe("next hop for all other mail; null = deliver by MX"),
       trustedNetworks: z.array(z.string()).default([]).describe("may relay without AUTH"),
       startTls: z.enum(["none", "opportunistic", "required"]).default("opportunistic"),
-      srsSecret: z.string().default("").describe("turns on SRS for forwarded mail"),
+      tls: z
+        .strictObject({
+          mtaSts: z.boolean().default(true).describe("obey MTA-STS policies (RFC 8461)"),
+          mtaStsPort: z.number().int().min(1).max(65_535).default(443).describe("HTTPS port of policy hosts"),
+          dane: z.boolean().default(false).describe("obey TLSA records; needs a resolver that validates DNSSEC"),
+          ca: filePath.nullable().default(null).describe("PEM file of trusted roots instead of the built-in ones"),
+          byDomain: z
+            .record(domainName, z.enum(["none", "opportunistic", "encrypt", "required", "dane", "mta-sts"]))
+            .default({})
+            .describe("recipient domain → policy, over everything else"),
+        })
+        .prefault({}),
+      tlsReports: z
+        .strictObject({
+          contact: z.string().min(1).describe("address of the people who can answer questions"),
+          from: z.string().default("").describe("sender of the reports; postmaster@<server.name> when empty"),
+          every: duration("1d"),
+        })
+        .nullable()
+        .default(null)
+        .describe("collects TLS results and reports them to the domains that ask for it (RFC 8460)"),
+      srsSecret: z
+        .union([z.string(), z.array(z.string())])
+        .default("")
+        .describe("turns on SRS for forwarded mail; of several the first signs, all are accepted"),
       ipv6: z.boolean().default(true),
+      sourceAddress: z.string().default("").describe("local address for outgoing connections; empty = the system's choice"),
+      sourceAddresses: z
+        .record(domainName, z.union([z.string(), z.array(z.string()).min(1)]))
+        .default({})
+        .describe("recipient domain → local address, or a pool used in turn"),
+      ownAddresses: z
+        .array(z.string())
+        .default([])
+        .describe("addresses that lead here, beside those of listeners on port 25: an MX list is cut at them"),
+      allowSpecialAddresses: z
+        .boolean()
+        .default(false)
+        .describe("let MX records lead to loopback and private addresses; for laboratories and closed networks"),
+    })
+    .prefault({}),
+  rewriting: z
+    .strictObject({
+      sender: filePath.nullable().default(null).describe("address map for reverse-paths of mail that leaves the house"),
+      recipient: filePath.nullable().default(null).describe("address map for recipients of mail that leaves the house"),
+      disclaimer: z
+        .strictObject({ text: z.string().min(1), html: z.string().optional() })
+        .nullable()
+        .default(null)
+        .describe("put on mail of authenticated senders that leaves the house"),
+      copies: z
+        .array(
+          z.strictObject({
+            sender: z.string().default("*").describe("address with * for any characters"),
+            recipient: z.string().default("*").describe("address with * for any characters"),
+            to: z.string().regex(/^[^@\s]+@[^@\s]+$/, "write a full address, user@domain"),
+          }),
+        )
+        .default([])
+        .describe("blind copies: journal and archive"),
+    })
+    .prefault({}),
+  store: z
+    .strictObject({
+      defaultQuota: z.number().int().min(0).default(0).describe("octets for accounts without one; 0 = no limit"),
+      overQuota: z.enum(["defer", "reject"]).default("defer").describe("what mail for a full mailbox meets"),
+      quarantine: duration("30d"),
     })
     .prefault({}),
   smtp: z
@@ -168,6 +288,21 @@ export const configSchema = z.strictObject({
       earlyTalkerWait: duration("0s").describe("wait before the greeting to catch clients that talk first"),
       plainTextAuth: z.boolean().default(false).describe("offer AUTH without TLS; keep this off"),
       bareNewline: z.enum(["close", "reject"]).default("close"),
+      antiImpersonation: z
+        .boolean()
+        .default(true)
+        .describe("authenticated users write as their own address or an alias of theirs, in MAIL FROM and From"),
+      certificateCheck: duration("10s").describe("how often certificate files are looked at for a change"),
+      limits: listenerLimits.optional().describe("connection limits over all listeners"),
+      access: z.array(accessRule).default([]).describe("rules of the SMTP service; a listener's own go first"),
+    })
+    .prefault({}),
+  access: z.array(accessRule).default([]).describe("global rules, asked when neither listener nor service has a match"),
+  overload: z
+    .strictObject({
+      diskFreeMiB: loadSteps(2_048, 1_024, 256).describe("free space on the queue's disk, each lower than the last"),
+      memoryMiB: loadSteps(1_024, 1_536, 2_048).describe("resident memory of one worker"),
+      loopDelayMs: loadSteps(250, 1_000, 5_000).describe("99th percentile of the event loop's delay"),
     })
     .prefault({}),
   queue: z
@@ -178,9 +313,49 @@ export const configSchema = z.strictObject({
       concurrency: z.number().int().min(1).max(10_000).default(100).describe("deliveries at a time for each worker"),
       perDestination: z.number().int().min(1).max(1_000).default(20),
       fileThreshold: z.number().int().min(4_096).default(131_072).describe("larger bodies get a file of their own"),
+      destinations: z
+        .array(
+          z.strictObject({
+            match: z.string().min(1).describe("name as `postern queue destinations` shows it, * for any characters"),
+            concurrency: z.number().int().min(1).max(10_000).optional().describe("deliveries at a time"),
+            perSecond: z.number().positive().max(100_000).optional().describe("deliveries begun a second"),
+          }),
+        )
+        .default([])
+        .describe("limits of single destinations for each worker; the first match holds"),
     })
     .prefault({}),
   scanners: z.array(scanner).default([]),
+  policyServices: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(64),
+        address: z.string(),
+        timeout: duration("10s"),
+        onError: z.enum(["accept", "tempfail"]).default("accept").describe("what a failure of this service means"),
+      }),
+    )
+    .default([])
+    .describe("Postfix policy delegation services, asked in order at each RCPT of a client that is not trusted"),
+  authentication: z
+    .strictObject({
+      results: z
+        .boolean()
+        .default(false)
+        .describe("check SPF, DKIM, ARC and DMARC of all mail of strangers and write Authentication-Results"),
+      domainKeys: z.boolean().default(false).describe("let checkDomainKey verify historic signatures (RFC 4870)"),
+    })
+    .prefault({}),
+  dkim: z
+    .array(signatureKey)
+    .default([])
+    .describe("keys that sign mail of authenticated senders and trusted networks; several keys a domain all sign"),
+  arc: signatureKey
+    .omit({ domain: true })
+    .extend({ domain: domainName.describe("the sealer's domain") })
+    .nullable()
+    .default(null)
+    .describe("seals mail of others that is passed on (RFC 8617)"),
   greylist: z
     .strictObject({
       enabled: z.boolean().default(false),

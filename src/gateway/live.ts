@@ -3,11 +3,14 @@
  * Immutable; a reload makes a new one and swaps the reference, and sessions keep the one they began with
  * (smtpfilters.md §11.4). Failure: a bad network or account throws RangeError, and the old one stays.
  */
+import { readFile } from "node:fs/promises";
 import type { Budget } from "../config/budget.ts";
 import type { Config } from "../config/schema.ts";
 import { AccountDirectory } from "../directory/accounts.ts";
+import { type Jwk, JwtVerifier } from "../directory/jwt.ts";
 import type { PolicyProgram } from "../policy/types.ts";
 import { NetworkSet } from "../smtp/incoming/access.ts";
+import type { OfferedMechanisms } from "./session-settings.ts";
 import type { Compiled } from "./snapshot.ts";
 
 export interface Live {
@@ -16,7 +19,7 @@ export interface Live {
   readonly program: PolicyProgram;
   readonly directory: AccountDirectory;
   /** SASL mechanisms that the accounts' stored secrets allow, upper case. */
-  readonly authMechanisms: readonly string[];
+  readonly authMechanisms: OfferedMechanisms;
   /** Client is in relay.trustedNetworks. */
   trusts(ip: string): boolean;
 }
@@ -24,9 +27,16 @@ export interface Live {
 export function makeLive(compiled: Compiled): Live {
   const { config, budget } = compiled.loaded;
   const trusted = new NetworkSet(config.relay.trustedNetworks);
+  const mechanisms = mechanismsOf(config);
   const directory = new AccountDirectory({
     localDomains: config.domains.local,
-    accounts: config.accounts.map(({ address, password }) => ({ address, ...(password === "" ? {} : { password }) })),
+    accounts: config.accounts.map(({ address, password, scram, plain }) => ({
+      address,
+      ...(password === "" ? {} : { password }),
+      ...(scram === undefined ? {} : { scram }),
+      ...(plain === undefined ? {} : { plain }),
+    })),
+    ...(config.tokens === null ? {} : { tokens: tokenVerifier(config.tokens) }),
     aliases: Object.fromEntries(
       Object.entries(config.domains.aliases).map(([alias, to]) => [alias, typeof to === "string" ? [to] : to]),
     ),
@@ -36,7 +46,32 @@ export function makeLive(compiled: Compiled): Live {
     budget,
     program: compiled.program,
     directory,
-    authMechanisms: config.accounts.some((account) => account.password !== "") ? ["PLAIN", "LOGIN"] : [],
+    authMechanisms: { secure: mechanisms, plain: config.smtp.plainTextAuth ? mechanisms : [] },
     trusts: (ip) => trusted.has(ip),
   };
+}
+
+/** Strongest first: clients tend to take the first one that they know. */
+function mechanismsOf({ accounts, tokens }: Config): string[] {
+  return [
+    ...(accounts.some(({ scram }) => scram !== undefined) ? ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"] : []),
+    ...(accounts.some(({ password }) => password !== "") ? ["PLAIN", "LOGIN"] : []),
+    ...(accounts.some(({ plain }) => plain !== undefined) ? ["CRAM-MD5"] : []),
+    ...(tokens === null ? [] : ["XOAUTH2", "OAUTHBEARER"]),
+  ];
+}
+
+/** Largest key set file, octets. */
+const keySetOctets = 1024 * 1024;
+
+function tokenVerifier(tokens: NonNullable<Config["tokens"]>): JwtVerifier {
+  const { issuer, audience, userClaim } = tokens;
+  const keys = async (): Promise<readonly Jwk[]> => {
+    const text = await readFile(tokens.keys, "utf8");
+    if (text.length > keySetOctets) throw new RangeError(`${tokens.keys}: more than ${keySetOctets} octets`);
+    const set = JSON.parse(text) as { keys?: unknown };
+    if (!Array.isArray(set.keys)) throw new RangeError(`${tokens.keys}: not a JSON Web Key Set`);
+    return set.keys as Jwk[]; // what is no key of ours is left out by the verifier
+  };
+  return new JwtVerifier({ issuer, audience, userClaim, keys });
 }

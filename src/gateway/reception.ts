@@ -80,8 +80,9 @@ class Reception implements SessionHandler {
       allowPipelining: true,
       allowDsn: true,
       allowSmtpUtf8: true,
-      authSecure: this.#live.authMechanisms,
-      authPlain: config.smtp.plainTextAuth ? this.#live.authMechanisms : [],
+      allowRequireTls: true,
+      authSecure: this.#live.authMechanisms.secure,
+      authPlain: this.#live.authMechanisms.plain,
     };
   }
 

@@ -5,8 +5,14 @@
 import type { PolicySession } from "../policy/types.ts";
 import type { SessionSettings } from "../smtp/incoming/hooks.ts";
 
-/** Changes `settings` in place to what the policy's variables now say; `offered`: mechanisms that accounts allow. */
-export function takeSettings(settings: SessionSettings, policy: PolicySession, offered: readonly string[]): void {
+/** AUTH mechanisms that accounts and configuration allow, under TLS and without. */
+export interface OfferedMechanisms {
+  secure: readonly string[];
+  plain: readonly string[];
+}
+
+/** Changes `settings` in place to what the policy's variables now say. */
+export function takeSettings(settings: SessionSettings, policy: PolicySession, offered: OfferedMechanisms): void {
   const number = (name: string, fallback: number): number => {
     const text = policy.read(name);
     return text === "" ? fallback : Number(text);
@@ -24,12 +30,17 @@ export function takeSettings(settings: SessionSettings, policy: PolicySession, o
   settings.allowPipelining = yes("allowPipelining", settings.allowPipelining);
   settings.allowDsn = yes("allowDSN", settings.allowDsn);
   settings.authSecure = yes("secureConnAllowLogin", true)
-    ? mechanisms(policy.read("secureConnAuthTypes"), offered)
+    ? mechanisms(policy.read("secureConnAuthTypes"), offered.secure)
+    : [];
+  settings.authPlain = yes("plainConnAllowLogin", true)
+    ? mechanisms(policy.read("plainConnAuthTypes"), offered.plain)
     : [];
 }
 
-/** "plain cram-md5" or "all" → those of them on offer, in the order of the offer. */
+/** "plain cram-md5" or "all" → those of them on offer, in the order of the offer; -PLUS goes with its base. */
 function mechanisms(listed: string, offered: readonly string[]): readonly string[] {
   const words = listed.toUpperCase().split(/\s+/).filter(Boolean);
-  return words.length === 0 || words.includes("ALL") ? offered : offered.filter((name) => words.includes(name));
+  return words.length === 0 || words.includes("ALL")
+    ? offered
+    : offered.filter((name) => words.includes(name.replace(/-PLUS$/, "")));
 }

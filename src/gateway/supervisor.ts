@@ -16,6 +16,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { serveControl } from "./control.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
+import { FlowLedger } from "./shared-flow.ts";
 import { type Snapshot, takeSnapshot } from "./snapshot.ts";
 
 const firstRestartPauseMs = 50;
@@ -56,6 +57,9 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   prepareDataFolder(loaded.config.data);
   const tlsTicketKeys = randomBytes(48).toString("base64");
   const workers = planWorkers(loaded);
+  const ledger = new FlowLedger(loaded.budget, (bans) => {
+    for (const { process: child } of workers) if (child) send(child, { type: "bans", bans });
+  });
   let stopping = false;
   let finish: (code: number) => void = () => {};
   const done = new Promise<number>((resolve) => {
@@ -94,8 +98,11 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
       child.on("message", (message: FromWorker) => {
         if (message.type === "ready") {
           clearTimeout(timer);
-          worker.addresses = message.addresses;
+          worker.addresses = [...message.addresses];
           resolve();
+        } else if (message.type === "flow") {
+          const answers = ledger.take(worker.index, message.notes);
+          if (answers.length > 0) send(child, { type: "flow", answers });
         } else if (message.type === "failed") {
           clearTimeout(timer);
           reject(new StartError(message.reason));
@@ -104,11 +111,13 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
       child.once("exit", (code, signal) => {
         clearTimeout(timer);
         worker.process = undefined;
+        ledger.forget(worker.index);
         reject(new StartError(`worker ${worker.index} ended with ${signal ?? `exit code ${code}`}`));
         if (stopping) return;
         restartLater(worker, signal ?? `exit code ${code}`);
       });
       send(child, { type: "start", snapshot, index: worker.index, shards: worker.shards, tlsTicketKeys });
+      send(child, { type: "bans", bans: ledger.bans() });
     });
   }
 

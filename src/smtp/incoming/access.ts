@@ -65,8 +65,9 @@ function family(ip: string): "ipv4" | "ipv6" {
 
 export interface AccessVerdict {
   allowed: boolean;
-  /** Limits of the allow rule that decided; its identity keys the counters. */
+  /** Limits of the allow rule that decided; its name keys the counters. */
   limits?: Partial<ConnectionLimitSet>;
+  /** "level.index"; level 0 is the listener's own list. */
   rule?: string;
 }
 

@@ -1,8 +1,8 @@
 /**
  * Flow control: how many connections are open and how many are new, in total and by peer; who is banned for guessing
  * passwords (smtpfilters.md §12.5). A peer is an IPv4 address or an IPv6 /64 network.
- * `FlowControl` is the border: `LocalFlow` counts in this process; a gateway with several workers may put one behind
- * its supervisor, since every method may answer later. Invariants: at most `trackedPeers` peers are remembered, the
+ * `FlowControl` is the border: `LocalFlow` counts in this process; a gateway with several workers puts one behind its
+ * supervisor (gateway/shared-flow.ts), since every method may answer later. Invariants: at most `trackedPeers` peers are remembered, the
  * longest unseen go first; each admitted connection is left exactly once. Failure: methods don't throw.
  */
 import { isIPv6 } from "node:net";
@@ -188,6 +188,19 @@ export class LocalFlow implements FlowControl {
 
   authSucceeded(ip: string): void {
     this.guessers.delete(peerKey(ip));
+  }
+
+  /** The end of a peer's ban, ms since the epoch; 0 when it has none. */
+  bannedUntil(ip: string): number {
+    return this.guessers.get(peerKey(ip))?.bannedUntil ?? 0;
+  }
+
+  /** Peers that are banned now, each with the end of its ban. */
+  bans(): Array<[peer: string, until: number]> {
+    const now = this.now();
+    return [...this.guessers]
+      .filter(([, guesser]) => guesser.bannedUntil > now)
+      .map(([peer, guesser]) => [peer, guesser.bannedUntil]);
   }
 }
 

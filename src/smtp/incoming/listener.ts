@@ -6,7 +6,7 @@
 import type { Budget } from "../../config/budget.ts";
 import type { Outcome } from "../../message/outcome.ts";
 import type { Logger } from "../../telemetry/log.ts";
-import { AccessList, NetworkSet } from "./access.ts";
+import { AccessList, type AccessVerdict, type ConnectionLimitSet, NetworkSet } from "./access.ts";
 import {
   type FlowControl,
   type FlowRefusal,
@@ -111,22 +111,34 @@ export class Listener {
   enter(ip: string): MaybePromise<FlowEntry> {
     const verdict = this.access?.check(ip);
     if (verdict && !verdict.allowed) return { ip, scopes: [], refusal: denied };
-    // Level 2: half the connections, so that those which are open come to an end.
-    const { connections } = this.budget;
-    if (this.loadLevel() >= 2 && connections > 0 && this.sessions.size > connections / 2) {
-      return { ip, scopes: [], refusal: flowReplies.total };
-    }
-    const name = `${this.options.host}:${this.options.port}`;
-    const scopes = verdict?.rule
-      ? [
-          { name: `${name} rule ${verdict.rule}`, limits: { ...unlimited, ...verdict.limits } },
-          { name, limits: totalLimits(this.budget) },
-        ]
-      : [{ name, limits: { ...totalLimits(this.budget), ...peerLimits(this.budget) } }];
+    const scopes = this.scopesFor(verdict);
     const answer = this.flow.enter(ip, scopes);
     const entry = (refused: FlowRefusal): FlowEntry =>
       refused ? { ip, scopes: [], refusal: flowReplies[refused] } : { ip, scopes };
     return answer instanceof Promise ? answer.then(entry) : entry(answer);
+  }
+
+  /** The counters a connection goes into: the rule's that named it, the listener's, the service's. */
+  private scopesFor(verdict: AccessVerdict | undefined): FlowScope[] {
+    const name = `${this.options.host}:${this.options.port}`;
+    const own = this.options.limits ?? { ...totalLimits(this.budget), ...peerLimits(this.budget) };
+    const scopes: FlowScope[] = [];
+    if (verdict?.rule) {
+      // A rule of the service or of the global list counts its peers over all listeners.
+      const owner = verdict.rule.startsWith("0.") ? name : "service";
+      scopes.push({ name: `${owner} rule ${verdict.rule}`, limits: { ...unlimited, ...verdict.limits } });
+      scopes.push({ name, limits: this.underLoad({ ...unlimited, maxConnections: own.maxConnections }) });
+    } else scopes.push({ name, limits: this.underLoad(own) });
+    if (this.options.serviceLimits) {
+      scopes.push({ name: "service", limits: this.underLoad(this.options.serviceLimits) });
+    }
+    return scopes;
+  }
+
+  /** Level 2: half the connections, so that those which are open come to an end. */
+  private underLoad(limits: ConnectionLimitSet): ConnectionLimitSet {
+    if (this.loadLevel() < 2 || limits.maxConnections === 0) return limits;
+    return { ...limits, maxConnections: Math.max(1, Math.floor(limits.maxConnections / 2)) };
   }
 
   leave(entry: FlowEntry): void {

@@ -4,7 +4,7 @@
  */
 import { type Budget, budgetDefaults } from "../../config/budget.ts";
 import type { Logger } from "../../telemetry/log.ts";
-import type { AccessRules } from "./access.ts";
+import type { AccessRules, ConnectionLimitSet } from "./access.ts";
 import type { FlowControl } from "./flow.ts";
 import type { LoadGauge } from "./load.ts";
 import type { Profile } from "./protocol.ts";
@@ -30,6 +30,10 @@ export interface ListenerOptions {
   /** Whether `user` may write `address` in MAIL FROM and, on submission listeners, in From. Default: yes. */
   maySendAs?: (user: string, address: string) => boolean;
   access?: AccessRules;
+  /** Connection limits of this listener alone. Default: total and per peer as the budget says. */
+  limits?: ConnectionLimitSet;
+  /** Connection limits over all listeners of the service. */
+  serviceLimits?: ConnectionLimitSet;
   /** Shared by all listeners and, through the gateway, by all workers. Default: one for this listener. */
   flow?: FlowControl;
   load?: LoadGauge;

@@ -12,6 +12,8 @@ export interface CertificatePair {
   /** PEM texts: certificate chain and private key. */
   cert: string;
   key: string;
+  /** Server name to show it for beside those it holds. */
+  host?: string;
 }
 
 export interface ListenerTls {
@@ -66,6 +68,8 @@ export class TlsContexts {
         ...(options.clientCa === undefined ? {} : { ca: options.clientCa }),
         ...(options.ticketKeys === undefined ? {} : { ticketKeys: options.ticketKeys }),
       });
+      // A host named by the configuration goes before what other certificates cover.
+      if (pair.host !== undefined) this.byName.set(pair.host.toLowerCase(), context);
       for (const name of namesOf(new X509Certificate(pair.cert))) {
         if (!this.byName.has(name)) this.byName.set(name, context);
       }
