@@ -291,7 +291,8 @@ export class Checker {
         this.error(
           value,
           codes.arguments,
-          `the :${name} tag for the ${what} requires ${typeNames[spec.value]} as parameter, but ${typeNames[value.kind]} was found`,
+          spec.wrongValue?.(typeNames[value.kind]) ??
+            `the :${name} tag for the ${what} requires ${typeNames[spec.value]} as parameter, but ${typeNames[value.kind]} was found`,
         );
         return 0;
       }

@@ -25,6 +25,8 @@ export interface TagSpec {
   group?: string;
   /** The argument that follows the tag. */
   value?: ArgumentType;
+  /** The message for an argument of another type; `found` is "a number". */
+  wrongValue?(found: string): string;
   /** Static check of one use; reports through `check`. */
   check?(use: TagUse, call: Call, check: Checker): void;
   /** Static check once all arguments of the call are known. */

@@ -4,21 +4,21 @@ import type { Extension, TagSpec } from "../registry.ts";
 
 const relations = new Set(["gt", "ge", "lt", "le", "eq", "ne"]);
 
-const relation = (name: "value" | "count"): TagSpec => ({
-  name,
-  group: "MATCH-TYPE",
-  value: "string",
-  check(use, _call, check) {
-    const text = check.constant(use.value);
-    if (text !== undefined && relations.has(text.toLowerCase())) return;
-    const found = text === undefined ? "a variable string" : `"${text}"`;
-    check.error(
-      use.value!,
-      codes.match,
-      `the :${name} match-type requires a constant string argument being one of "gt", "ge", "lt", "le", "eq" or "ne", but ${found} was found`,
-    );
-  },
-});
+const relation = (name: "value" | "count"): TagSpec => {
+  const wrongValue = (found: string) =>
+    `the :${name} match-type requires a constant string argument being one of "gt", "ge", "lt", "le", "eq" or "ne", but ${found} was found`;
+  return {
+    name,
+    group: "MATCH-TYPE",
+    value: "string",
+    wrongValue,
+    check(use, _call, check) {
+      const text = check.constant(use.value);
+      if (text !== undefined && relations.has(text.toLowerCase())) return;
+      check.error(use.value!, codes.match, wrongValue(text === undefined ? "a variable string" : `"${text}"`));
+    },
+  };
+};
 
 export const relational: Extension = {
   capability: "relational",
