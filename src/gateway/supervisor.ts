@@ -10,10 +10,12 @@ import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { accessSync, constants, mkdirSync, readdirSync } from "node:fs";
 import { getCompileCacheDir } from "node:module";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { exposition, type MetricValues } from "../telemetry/metrics.ts";
+import { type AdminView, serveAdmin } from "./admin.ts";
 import { serveControl } from "./control.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { FlowLedger } from "./shared-flow.ts";
@@ -35,6 +37,8 @@ interface Worker {
   startedAt: number;
   pauseMs: number;
   addresses: string[];
+  /** As last told by the worker; {} while there is none. */
+  metrics: MetricValues;
 }
 
 export interface Supervisor {
@@ -100,7 +104,8 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
           clearTimeout(timer);
           worker.addresses = [...message.addresses];
           resolve();
-        } else if (message.type === "flow") {
+        } else if (message.type === "metrics") worker.metrics = message.values;
+        else if (message.type === "flow") {
           const answers = ledger.take(worker.index, message.notes);
           if (answers.length > 0) send(child, { type: "flow", answers });
         } else if (message.type === "failed") {
@@ -111,6 +116,8 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
       child.once("exit", (code, signal) => {
         clearTimeout(timer);
         worker.process = undefined;
+        worker.addresses = [];
+        worker.metrics = {};
         ledger.forget(worker.index);
         reject(new StartError(`worker ${worker.index} ended with ${signal ?? `exit code ${code}`}`));
         if (stopping) return;
@@ -154,12 +161,18 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
     stopping = true;
     await Promise.all(workers.map(drain));
     await control.close();
+    admin?.close();
     finish(0);
   }
 
+  let admin: Server | undefined;
   try {
     await Promise.all(workers.map(start));
     started = true;
+    admin = await openAdmin(loaded.config.admin.address, {
+      healthy: () => workers.every((worker) => worker.addresses.length > 0),
+      metrics: () => exposition(workers.map((worker) => worker.metrics)),
+    });
   } catch (error) {
     stopping = true;
     for (const worker of workers) worker.process?.kill("SIGKILL");
@@ -167,6 +180,16 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
     throw error;
   }
   return { addresses: workers[0]?.addresses ?? [], reload, stop, done };
+}
+
+async function openAdmin(address: string | null, view: AdminView): Promise<Server | undefined> {
+  if (address === null) return undefined;
+  const { host, port } = splitAddress(address);
+  try {
+    return await serveAdmin(host, port, view);
+  } catch (error) {
+    throw new StartError(`cannot listen on ${address} (admin): ${(error as Error).message}`);
+  }
 }
 
 function send(child: ChildProcess, message: ToWorker): void {
@@ -226,6 +249,7 @@ function planWorkers(loaded: LoadedConfig): Worker[] {
     startedAt: 0,
     pauseMs: firstRestartPauseMs,
     addresses: [],
+    metrics: {},
   }));
 }
 

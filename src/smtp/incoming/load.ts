@@ -60,6 +60,8 @@ export function nextLevel(previous: LoadLevel, reading: LoadReading, bounds: Loa
 /** Watches this process and the queue's disk; `onChange` is told every step, for the log and metrics. */
 export class ProcessLoadGauge implements LoadGauge {
   private current: LoadLevel = 0;
+  /** The last interval's; zeros before the first. */
+  reading: LoadReading = { diskFree: 0, memory: 0, loopDelayMs: 0 };
   private readonly timer: NodeJS.Timeout;
   private readonly delay: ReturnType<typeof monitorEventLoopDelay>;
   private readonly bounds: LoadBounds;
@@ -89,6 +91,7 @@ export class ProcessLoadGauge implements LoadGauge {
       loopDelayMs: this.delay.percentile(99) / 1e6,
     };
     this.delay.reset();
+    this.reading = reading;
     const level = nextLevel(this.current, reading, this.bounds);
     if (level === this.current) return;
     this.current = level;
