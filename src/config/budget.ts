@@ -118,6 +118,7 @@ export const budgetDefaults = {
   convertedBody: 64 * 1024 * 1024,
   userMapLines: 100_000,
   addressMapLines: 100_000,
+  expandedRecipients: 10_000,
   stsPolicyBytes: 64 * 1024,
   stsFetchMs: 30_000,
   stsPolicies: 10_000,

@@ -14,8 +14,6 @@ import { ConnectionPool, type PoolLimits } from "../smtp/outgoing/pool.ts";
 import type { Store } from "../store/types.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { AddressMap } from "./address-map.ts";
-import { type Disclaimer, withDisclaimer } from "./disclaimer.ts";
-import { expandLocal, mergeTargets } from "./expand.ts";
 import { LocalDelivery } from "./local.ts";
 import type { MxSettings } from "./mx.ts";
 import { hopKey } from "./next-hop.ts";
@@ -24,7 +22,7 @@ import { type RelayPolicy, Router } from "./route.ts";
 import type { SmartHost } from "./smart-host.ts";
 import type { Srs } from "./srs.ts";
 import { TlsPolicies, type TlsSettings } from "./tls/policies.ts";
-import type { NextHop, TlsPolicy } from "./types.ts";
+import type { NextHop, Seal, TlsPolicy } from "./types.ts";
 import type { UserMap } from "./user-map.ts";
 
 export interface DelivererOptions {
@@ -56,20 +54,17 @@ export interface DelivererOptions {
   timeouts?: Partial<Timeouts>;
   /** Rewrites the reverse-path of forwarded mail. */
   srs?: Srs;
-  /**
-   * The addresses a local recipient stands for (aliases, lists, catch-all), itself for an account, [] when it does not
-   * exist. Absent: each local recipient is an account.
-   */
-  resolveLocal?(address: string): readonly string[] | Promise<readonly string[]>;
   /** Rewrites reverse-paths and recipients of mail that leaves the house, after routing and before SRS. */
   rewriteSender?: AddressMap;
   rewriteRecipient?: AddressMap;
-  /** Put on mail of authenticated senders that leaves the house. */
-  disclaimer?: Disclaimer;
   /** Default "+". */
   subaddressDelimiter?: string;
   /** Default false: mail for user+detail goes to the INBOX. */
   subaddressFolders?: boolean;
+  /** What mail for a full mailbox meets; default "defer". */
+  overQuota?: "defer" | "reject";
+  /** Signs what is relayed, on the octets as sent. */
+  seal?: Seal;
 }
 
 export interface PostalDeliverer extends Deliverer {
@@ -119,11 +114,13 @@ class Delivery implements PostalDeliverer {
       timeouts: options.timeouts ?? {},
       budget: options.budget,
       log: options.log,
+      ...(options.seal ? { seal: options.seal } : {}),
     });
     this.#local = new LocalDelivery({
       store: options.store,
       delimiter: options.subaddressDelimiter ?? "+",
       subaddressFolders: options.subaddressFolders ?? false,
+      overQuota: options.overQuota ?? "defer",
     });
   }
 
@@ -132,14 +129,6 @@ class Delivery implements PostalDeliverer {
   }
 
   async deliver(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
-    const { resolveLocal } = this.#options;
-    if (!resolveLocal) return this.#split(message, recipients, body);
-    const expanded = await expandLocal(recipients, (recipient) => this.#router.isLocal(recipient), resolveLocal);
-    const results = await this.#split(message, expanded.targets, body);
-    return expanded.settled.concat(mergeTargets(results, expanded.origins));
-  }
-
-  async #split(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
     const local = recipients.filter((recipient) => this.#router.isLocal(recipient));
     const remote = local.length === 0 ? recipients : recipients.filter((recipient) => !this.#router.isLocal(recipient));
     const work: Array<Promise<DeliveryResult[]>> = [];
@@ -169,14 +158,7 @@ class Delivery implements PostalDeliverer {
     return results.map((result) => ({ ...result, destination: "store", kind: kindOf(result.outcome, "delivered") }));
   }
 
-  async #toHops(
-    message: QueuedMessage,
-    recipients: QueuedRecipient[],
-    original: BodySource,
-  ): Promise<DeliveryResult[]> {
-    const { disclaimer, budget } = this.#options;
-    const body =
-      disclaimer && message.client.authUser !== "" ? await withDisclaimer(original, disclaimer, budget) : original;
+  async #toHops(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
     const hops = await this.#router.routeAll(message, recipients);
     const groups = new Map<string, { hop: NextHop; recipients: QueuedRecipient[] }>();
     const results: DeliveryResult[] = [];
@@ -193,7 +175,7 @@ class Delivery implements PostalDeliverer {
         });
         continue;
       }
-      const key = hopKey(hop);
+      const key = hop.signatures ? `${hopKey(hop)} ${JSON.stringify(hop.signatures)}` : hopKey(hop);
       const group = groups.get(key);
       if (group) group.recipients.push(recipient);
       else groups.set(key, { hop, recipients: [recipient] });

@@ -6,11 +6,9 @@
  * do not survive a change of the body, so this comes before our own signing.
  * Failure: undefined when the message can't take a notice (broken structure, beyond the MIME budget).
  */
-import { type Budget, BudgetExceeded } from "../config/budget.ts";
+import { BudgetExceeded } from "../config/budget.ts";
 import type { MimeBudget, MimePart } from "../message/mime.ts";
 import { parseMessage } from "../message/parse.ts";
-import type { BodySource } from "../queue/types.ts";
-import { inMemoryBody } from "../smtp/outgoing/memory-body.ts";
 import { applySplices, encodeQuotedPrintable, type Splice, setField } from "../smtp/outgoing/splice.ts";
 
 export interface Disclaimer {
@@ -34,18 +32,6 @@ export function appendDisclaimer(message: Buffer, notice: Disclaimer, budget: Mi
     if (error instanceof BudgetExceeded) return undefined;
     throw error;
   }
-}
-
-/** The body with the notice; the body itself when it can't take one or is larger than `convertedBody`. */
-export async function withDisclaimer(
-  body: BodySource,
-  notice: Disclaimer,
-  budget: MimeBudget & Pick<Budget, "convertedBody">,
-): Promise<BodySource> {
-  if (body.size > budget.convertedBody) return body;
-  const whole = body.inMemory() ?? Buffer.concat(await Array.fromAsync(body.stream()));
-  const changed = appendDisclaimer(Buffer.from(whole.buffer, whole.byteOffset, whole.length), notice, budget);
-  return changed ? inMemoryBody(changed) : body;
 }
 
 /** The parts that are the message's text; undefined when the message must stay as it is inside. */

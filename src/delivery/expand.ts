@@ -1,101 +1,103 @@
 /**
- * Aliases, lists and catch-all at delivery: a local recipient becomes the addresses it stands for, local or not.
- * Invariants: chains are followed at most `maxDepth` deep and each address is delivered to once; the recipient's result
- * is the worst of its targets' results, so it is tried again while any target is deferred (those reached before get a
- * second copy then, as RFC 5321 §4.5.4.1 allows). Failure: 5.1.1 for an address that does not exist, 5.4.6 for a loop.
+ * Aliases, lists, catch-all and our own SRS addresses: a queued recipient becomes the addresses it stands for, each a
+ * recipient of its own, so that each is retried, reported on and shown by itself.
+ * Invariants: chains are followed at most `maxDepth` deep; an address is a recipient of a message once, however many
+ * aliases lead to it; expanding twice changes nothing, so a crash between expansion and delivery costs nothing.
+ * Failure: the recipient fails with 5.1.1 when the address does not exist, 5.4.6 for a loop, 5.2.4 beyond the budget's
+ * `expandedRecipients`. A directory that can't be asked rejects, and the message waits.
  */
+import type { Budget } from "../config/budget.ts";
+import { domainOf } from "../message/envelope.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
-import type { DeliveryResult, QueuedRecipient } from "../queue/types.ts";
+import { isPending } from "../queue/settlement.ts";
+import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
+
+export interface Names {
+  isLocal(domain: string): boolean;
+  /** What a local address stands for: itself for an account, [] when it does not exist. */
+  resolve(address: string): readonly string[] | Promise<readonly string[]>;
+  /** Whom a bounce to an SRS address of ours is for; undefined for all other addresses. */
+  reverse(address: string): string | undefined;
+}
 
 const maxDepth = 10;
 
-export type Resolve = (address: string) => readonly string[] | Promise<readonly string[]>;
-
-export interface Expansion {
-  /** What to deliver to. */
-  targets: QueuedRecipient[];
-  /** The recipient each target came from. */
-  origins: Map<QueuedRecipient, QueuedRecipient>;
-  /** Recipients that are done already: unknown, or looping. */
-  settled: DeliveryResult[];
+/** Undefined when no recipient is ours to expand. */
+export function expandRecipients(
+  message: QueuedMessage,
+  names: Names,
+  budget: Pick<Budget, "expandedRecipients">,
+): Promise<void> | undefined {
+  return message.recipients.some((recipient) => isOurs(recipient, names)) ? expand(message, names, budget) : undefined;
 }
 
-export async function expandLocal(
-  recipients: readonly QueuedRecipient[],
-  isLocal: (recipient: QueuedRecipient) => boolean,
-  resolve: Resolve,
-): Promise<Expansion> {
-  const expansion: Expansion = { targets: [], origins: new Map(), settled: [] };
-  for (const recipient of recipients) {
-    if (!isLocal(recipient)) {
-      expansion.targets.push(recipient);
-      expansion.origins.set(recipient, recipient);
+/** A route set by policy or by an administrator is obeyed as it stands. */
+function isOurs(recipient: QueuedRecipient, names: Names): boolean {
+  if (!isPending(recipient) || recipient.route !== undefined) return false;
+  return names.isLocal(domainOf(recipient.address)) || names.reverse(recipient.address) !== undefined;
+}
+
+async function expand(message: QueuedMessage, names: Names, budget: Pick<Budget, "expandedRecipients">): Promise<void> {
+  const known = new Set(message.recipients.map((recipient) => recipient.address.toLowerCase()));
+  const kept: QueuedRecipient[] = [];
+  for (const recipient of message.recipients) {
+    const found = isOurs(recipient, names) ? await follow(recipient.address, names) : [recipient.address];
+    if ("code" in found) {
+      fail(recipient, found);
+      kept.push(recipient);
       continue;
     }
-    const found = await follow(recipient, isLocal, resolve);
-    if ("code" in found)
-      expansion.settled.push({ recipient, outcome: found, destination: "directory", kind: "failed" });
-    else {
-      for (const address of found) {
-        const target = address === recipient.address ? recipient : { ...recipient, address };
-        expansion.targets.push(target);
-        expansion.origins.set(target, recipient);
-      }
+    const added = found.filter((address) => !known.has(address.toLowerCase()));
+    if (added.length > 0 && known.size + added.length > budget.expandedRecipients) {
+      fail(recipient, refuse("5.2.4", "this address stands for too many others"));
+      kept.push(recipient);
+      continue;
+    }
+    if (found.includes(recipient.address)) kept.push(recipient);
+    for (const address of added) {
+      known.add(address.toLowerCase());
+      // RFC 3461 §5.2.7.1: the forwarded recipient keeps NOTIFY, and ORCPT names whom the sender wrote to.
+      kept.push({ ...recipient, address, orcpt: recipient.orcpt ?? `rfc822;${recipient.address}` });
     }
   }
-  return expansion;
+  for (const [index, recipient] of kept.entries()) recipient.index = index;
+  message.recipients = kept;
+  message.envelope.rcptTo = [...kept];
 }
 
-async function follow(
-  recipient: QueuedRecipient,
-  isLocal: (recipient: QueuedRecipient) => boolean,
-  resolve: Resolve,
-): Promise<string[] | Outcome> {
+/** The ends of all chains that begin at an address. */
+async function follow(start: string, names: Names): Promise<string[] | Outcome> {
   const ends = new Set<string>();
   const seen = new Set<string>();
-  let open = [recipient.address];
+  let open = [start];
   for (let depth = 0; open.length > 0; depth++) {
     if (depth > maxDepth) return refuse("5.4.6", "aliases of this address loop");
     const next: string[] = [];
     for (const address of open) {
-      if (seen.has(address.toLowerCase())) continue;
-      seen.add(address.toLowerCase());
-      if (!isLocal({ ...recipient, address })) {
-        ends.add(address);
-        continue;
+      const lower = address.toLowerCase();
+      if (seen.has(lower)) continue;
+      seen.add(lower);
+      const original = names.reverse(address);
+      if (original !== undefined) ends.add(original);
+      else if (!names.isLocal(domainOf(address))) ends.add(address);
+      else {
+        for (const target of await names.resolve(address)) {
+          // An address that stands for itself is an account.
+          if (target.toLowerCase() === lower) ends.add(address);
+          else next.push(target);
+        }
       }
-      const targets = await resolve(address);
-      // An address that stands for itself, also through its subaddress, is an account.
-      if (targets.some((target) => target.toLowerCase() === address.toLowerCase())) ends.add(address);
-      for (const target of targets) if (target.toLowerCase() !== address.toLowerCase()) next.push(target);
     }
     open = next;
   }
   return ends.size > 0 ? [...ends] : refuse("5.1.1", "no such user here");
 }
 
-function refuse(enhanced: string, text: string): Outcome {
-  return outcome.reject({ code: 550, enhanced, text, origin: "engine" });
+function fail(recipient: QueuedRecipient, why: Outcome): void {
+  recipient.state = "failed";
+  recipient.lastOutcome = why;
 }
 
-const severity: Readonly<Record<DeliveryResult["kind"], number>> = {
-  delivered: 0,
-  relayed: 1,
-  discarded: 1,
-  failed: 2,
-  deferred: 3,
-};
-
-/** One result for each recipient: that of its worst target. */
-export function mergeTargets(
-  results: readonly DeliveryResult[],
-  origins: ReadonlyMap<QueuedRecipient, QueuedRecipient>,
-): DeliveryResult[] {
-  const merged = new Map<QueuedRecipient, DeliveryResult>();
-  for (const result of results) {
-    const recipient = origins.get(result.recipient) ?? result.recipient;
-    const before = merged.get(recipient);
-    if (!before || severity[result.kind] > severity[before.kind]) merged.set(recipient, { ...result, recipient });
-  }
-  return [...merged.values()];
+function refuse(enhanced: string, text: string): Outcome {
+  return outcome.reject({ code: 550, enhanced, text, origin: "directory" });
 }

@@ -23,7 +23,11 @@ export interface LocalSettings {
   delimiter: string;
   /** Whether a detail names a folder; when false mail for user+detail goes to the INBOX. */
   subaddressFolders: boolean;
+  /** Mail for a full mailbox waits, or goes back at once. */
+  overQuota: "defer" | "reject";
 }
+
+type Content = Uint8Array | AsyncIterable<Uint8Array>;
 
 const stored: Outcome = outcome.accept({
   code: 250,
@@ -61,29 +65,31 @@ export class LocalDelivery {
     body: BodySource,
   ): Promise<Array<{ recipient: QueuedRecipient; outcome: Outcome }>> {
     const meta = await metaOf(message, body);
+    const final = (): Content => withReturnPath(body, message.envelope.mailFrom);
     const targets = recipients.flatMap((recipient) => this.#targets(message, recipient));
-    const together = await this.#commit(recipients, body, meta, targets);
+    const together = await this.#commit(recipients, final, meta, targets);
     if (recipients.length === 1 || together[0]!.outcome.code < 400) return together;
     // One mailbox over quota must not keep the others from their mail.
     const each: Array<{ recipient: QueuedRecipient; outcome: Outcome }> = [];
     for (const recipient of recipients) {
-      each.push(...(await this.#commit([recipient], body, meta, this.#targets(message, recipient))));
+      each.push(...(await this.#commit([recipient], final, meta, this.#targets(message, recipient))));
     }
     return each;
   }
 
   async #commit(
     recipients: readonly QueuedRecipient[],
-    body: BodySource,
+    content: () => Content,
     meta: MessageMeta,
     targets: StoreDelivery[],
   ): Promise<Array<{ recipient: QueuedRecipient; outcome: Outcome }>> {
     try {
-      await this.#settings.store.deliver(body.inMemory() ?? body.stream(), meta, targets);
+      await this.#settings.store.deliver(content(), meta, targets);
       return recipients.map((recipient) => ({ recipient, outcome: stored }));
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      return recipients.map((recipient) => ({ recipient, outcome: error.outcome }));
+      const said = this.#settings.overQuota === "reject" ? whenFull(error.outcome) : error.outcome;
+      return recipients.map((recipient) => ({ recipient, outcome: said }));
     }
   }
 
@@ -97,6 +103,24 @@ export class LocalDelivery {
     const folder = (subaddressFolders && folderOf(detail)) || "INBOX";
     return [{ account, folder, flags: [] }];
   }
+}
+
+/** RFC 5321 §4.4: final delivery writes the reverse-path at the top of the message. */
+function withReturnPath(body: BodySource, mailFrom: string): Content {
+  const line = Buffer.from(`Return-Path: <${printable(mailFrom)}>\r\n`);
+  const whole = body.inMemory();
+  return whole === undefined ? streamAfter(line, body) : Buffer.concat([line, whole]);
+}
+
+async function* streamAfter(line: Buffer, body: BodySource): AsyncGenerator<Uint8Array> {
+  yield line;
+  yield* body.stream();
+}
+
+/** The refusal of a full mailbox made final: 552 5.2.2 (RFC 5321 §4.2.3). Other troubles of the store stay temporary. */
+function whenFull(said: Outcome): Outcome {
+  if (said.enhanced !== "4.2.2") return said;
+  return outcome.reject({ code: 552, enhanced: "5.2.2", text: said.text, origin: said.origin });
 }
 
 function sameAddress(one: string, other: string): boolean {

@@ -4,7 +4,7 @@
  * `maxWaiting` more wait, so that AUTH floods can't take memory or the thread pool from file work; unknown users take
  * as long as known ones. Failure: a bad account throws RangeError at load; too many waiting rejects with `Busy`.
  */
-import { domainOf } from "../message/envelope.ts";
+import { domainOf, localPartOf } from "../message/envelope.ts";
 import { decoyHash, isPasswordHash, verifyPassword } from "./password.ts";
 import type { AuthVerdict, Credentials, Directory, StoredSecret, TokenVerifier } from "./types.ts";
 
@@ -23,9 +23,11 @@ export interface Account {
 export interface AccountsOptions {
   localDomains: readonly string[];
   accounts: readonly Account[];
-  /** alias address → target addresses (distribution lists, role addresses). */
+  /** alias address → target addresses (distribution lists, role addresses); "@domain" is a catch-all. */
   aliases?: Readonly<Record<string, readonly string[]>>;
   tokens?: TokenVerifier;
+  /** Separates the user from the detail of a subaddress (RFC 5233); default "", no subaddresses. */
+  subaddressDelimiter?: string;
 }
 
 export class Busy extends Error {
@@ -44,12 +46,14 @@ export class AccountDirectory implements Directory {
   /** Local domains with an account or alias of their own; in the others every address exists. */
   private readonly populated = new Set<string>();
   private readonly tokens: TokenVerifier | undefined;
+  private readonly delimiter: string;
   private running = 0;
   private readonly waiting: Array<() => void> = [];
 
   constructor(options: AccountsOptions) {
     this.domains = new Set(options.localDomains.map((domain) => domain.toLowerCase()));
     this.tokens = options.tokens;
+    this.delimiter = options.subaddressDelimiter ?? "";
     for (const account of options.accounts) this.add(account);
     for (const [alias, targets] of Object.entries(options.aliases ?? {})) {
       this.targets.set(alias.toLowerCase(), targets);
@@ -78,6 +82,11 @@ export class AccountDirectory implements Directory {
     if (this.accounts.has(wanted)) return [wanted];
     const targets = this.targets.get(wanted);
     if (targets) return targets;
+    const user = this.withoutDetail(wanted);
+    // An account keeps the detail, which may name a folder; an alias has nothing to do with it.
+    if (user !== wanted && this.accounts.has(user)) return [wanted];
+    const others = this.targets.get(user) ?? this.targets.get(`@${domainOf(wanted)}`);
+    if (others) return others;
     // A gateway may not know the users of a domain that it takes mail for: then each address stands for itself.
     const domain = domainOf(wanted);
     return this.domains.has(domain) && !this.populated.has(domain) ? [wanted] : [];
@@ -85,6 +94,12 @@ export class AccountDirectory implements Directory {
 
   exists(address: string): boolean {
     return this.resolve(address).length > 0;
+  }
+
+  private withoutDetail(address: string): string {
+    const local = localPartOf(address);
+    const at = this.delimiter === "" ? -1 : local.indexOf(this.delimiter);
+    return at > 0 ? `${local.slice(0, at)}@${domainOf(address)}` : address;
   }
 
   /** Lower case; "postmaster" without a domain belongs to the first local one (RFC 5321 §4.5.1). */

@@ -6,30 +6,38 @@
 import { readFile } from "node:fs/promises";
 import type { Budget } from "../config/budget.ts";
 import type { Config } from "../config/schema.ts";
+import type { Names } from "../delivery/expand.ts";
 import { AccountDirectory } from "../directory/accounts.ts";
 import { type Jwk, JwtVerifier } from "../directory/jwt.ts";
 import type { PolicyProgram } from "../policy/types.ts";
 import { NetworkSet } from "../smtp/incoming/access.ts";
+import type { Rewriting } from "./rewriting.ts";
 import type { OfferedMechanisms } from "./session-settings.ts";
 import type { Compiled } from "./snapshot.ts";
 
-export interface Live {
+export interface Live extends Names {
   readonly config: Config;
   readonly budget: Budget;
   readonly program: PolicyProgram;
   readonly directory: AccountDirectory;
   /** SASL mechanisms that the accounts' stored secrets allow, upper case. */
   readonly authMechanisms: OfferedMechanisms;
+  readonly rewriting: Rewriting;
   /** Client is in relay.trustedNetworks. */
   trusts(ip: string): boolean;
+  /** Mail for the domain (lower case) is taken from everyone and passed on. */
+  relaysFor(domain: string): boolean;
 }
 
 export function makeLive(compiled: Compiled): Live {
   const { config, budget } = compiled.loaded;
+  const { rewriting } = compiled;
   const trusted = new NetworkSet(config.relay.trustedNetworks);
+  const relayed = new Set(config.domains.relay);
   const mechanisms = mechanismsOf(config);
   const directory = new AccountDirectory({
     localDomains: config.domains.local,
+    subaddressDelimiter: config.domains.subaddress.delimiter,
     accounts: config.accounts.map(({ address, password, scram, plain }) => ({
       address,
       ...(password === "" ? {} : { password }),
@@ -47,7 +55,12 @@ export function makeLive(compiled: Compiled): Live {
     program: compiled.program,
     directory,
     authMechanisms: { secure: mechanisms, plain: config.smtp.plainTextAuth ? mechanisms : [] },
+    rewriting,
+    isLocal: (domain) => directory.isLocal(domain),
+    resolve: (address) => directory.resolve(address),
+    reverse: (address) => rewriting.srs?.reverse(address),
     trusts: (ip) => trusted.has(ip),
+    relaysFor: (domain) => relayed.has(domain),
   };
 }
 

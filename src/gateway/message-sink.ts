@@ -248,6 +248,10 @@ function newMessage(context: MessageContext, lateEdits: readonly HeaderEdit[]): 
       recipients.push({ address: effect.address, notify: ["NEVER"] });
     }
   }
+  for (const address of live.rewriting.copiesFor(envelope.mailFrom, recipients)) {
+    if (!seen.has(address)) recipients.push({ address, notify: ["NEVER"] });
+    seen.add(address);
+  }
   const quarantine = text("quarantine").at(-1);
   const hold = text("hold").at(-1);
   const delay = Math.max(0, ...effects.map((effect) => (effect.kind === "delay" ? effect.seconds : 0)));

@@ -138,7 +138,9 @@ class Reception implements SessionHandler {
   onRcptTo(envelope: Envelope, recipient: Recipient): MaybePromise<Answer> {
     const domain = domainOf(recipient.address);
     // RFC 5321 §4.5.1: postmaster without a domain is ours.
-    const local = domain === "" || this.#directory.isLocal(domain);
+    // A bounce to an SRS address of ours is led back to the sender it was made for, so it is ours as well.
+    const bounce = envelope.mailFrom === "" && this.#live.reverse(recipient.address) !== undefined;
+    const local = domain === "" || bounce || this.#directory.isLocal(domain);
     const policy = this.#policy;
     policy.input("rcptTo", recipient.address);
     policy.input("rcptToDomain", domain);
@@ -151,7 +153,7 @@ class Reception implements SessionHandler {
       if (reply && reply.code >= 400) return reply;
       const route = policy.route();
       if (route) recipient.route = route;
-      return then(this.#engineVerdict(recipient, local), (refusal) => {
+      return then(this.#engineVerdict(recipient, local, bounce), (refusal) => {
         if (!refusal && result?.action === "discard") this.#marks.discarded.add(recipient.address);
         return refusal ?? reply;
       });
@@ -202,15 +204,15 @@ class Reception implements SessionHandler {
     }
   }
 
-  #engineVerdict(recipient: Recipient, local: boolean): MaybePromise<Answer> {
+  #engineVerdict(recipient: Recipient, local: boolean, bounce: boolean): MaybePromise<Answer> {
     const refusal = relayRefusal({
       local,
       localDelivery: this.#policy.read("localDelivery") || "all",
       remoteDelivery: this.#policy.read("remoteDelivery") || "auth",
       authenticated: this.#client.authUser !== "",
-      trusted: this.#live.trusts(this.#client.remoteIp),
+      trusted: this.#live.trusts(this.#client.remoteIp) || this.#live.relaysFor(domainOf(recipient.address)),
     });
-    if (refusal || !local) return refusal;
+    if (refusal || !local || bounce) return refusal;
     return then(this.#directory.exists(recipient.address), (exists) =>
       exists ? undefined : outcome.reject({ code: 550, enhanced: "5.1.1", text: "User not found", origin: "engine" }),
     );

@@ -9,9 +9,11 @@ import { getServers } from "node:dns";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GeoIp } from "../checks/geoip/geoip.ts";
-import { createDeliverer, type DelivererOptions, type PostalDeliverer } from "../delivery/deliverer.ts";
+import type { Config } from "../config/schema.ts";
+import { createDeliverer, type PostalDeliverer } from "../delivery/deliverer.ts";
+import { expandRecipients } from "../delivery/expand.ts";
 import { deliverToQuarantine, quarantineReason } from "../delivery/quarantine.ts";
-import { Srs } from "../delivery/srs.ts";
+import { TlsReports } from "../delivery/tls/report.ts";
 import { createResolver } from "../dns/resolver.ts";
 import type { Outcome } from "../message/outcome.ts";
 import { createProcessor } from "../processing/processor.ts";
@@ -23,8 +25,10 @@ import type { FlowControl } from "../smtp/incoming/flow.ts";
 import { ProcessLoadGauge } from "../smtp/incoming/load.ts";
 import { openEmbeddedState } from "../state/embedded.ts";
 import { openStore } from "../store/store.ts";
+import type { ManagedStore } from "../store/types.ts";
 import { type Logger, moduleLogger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
+import { deliveryOptions, destinationLimits } from "./delivery-options.ts";
 import { createFacts } from "./facts.ts";
 import { createFilters } from "./filters.ts";
 import { openListeners } from "./listeners.ts";
@@ -33,6 +37,7 @@ import { createMessageEvents } from "./message-events.ts";
 import { PolicyLists } from "./policy-lists.ts";
 import { createReception } from "./reception.ts";
 import { compileSnapshot, type Snapshot } from "./snapshot.ts";
+import { sendTlsReports } from "./tls-reports.ts";
 
 export interface Services {
   /** Addresses listened on, in the order of the configuration. */
@@ -74,8 +79,16 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
   try {
     const state = await openEmbeddedState({ path: join(config.data, "state", "state.db"), budget, log });
     closers.push(() => state.close());
-    const store = await openStore({ dir: join(config.data, "store"), budget, log: moduleLogger(log, "STORE") });
+    const { defaultQuota, quarantine } = config.store;
+    const store = await openStore({
+      dir: join(config.data, "store"),
+      budget,
+      log: moduleLogger(log, "STORE"),
+      quarantineMs: quarantine,
+      ...(defaultQuota > 0 ? { defaultQuota } : {}),
+    });
     closers.push(() => store.close());
+    await setQuotas(store, config);
     const resolver = createResolver({
       servers: config.dns.servers.length > 0 ? config.dns.servers : getServers(),
       budget,
@@ -95,9 +108,14 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
     const filters = createFilters(live, events);
     closers.push(() => filters.close());
+    const { tlsReports: reporting } = config.relay;
+    const tlsReports =
+      reporting === null
+        ? undefined
+        : new TlsReports({ organization: config.server.name, contact: reporting.contact, budget });
     const makeDeliverer = (): PostalDeliverer =>
       createDeliverer({
-        ...delivererOptions(live),
+        ...deliveryOptions(live, { state, tlsReports }),
         resolver,
         store,
         budget,
@@ -107,6 +125,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     let deliverer = makeDeliverer();
     closers.push(() => deliverer.close());
 
+    let limitsOf = destinationLimits(config);
     const spools: DiskSpool[] = [];
     const schedulers: Scheduler[] = [];
     const waiting = new Map<string, (verdict: Outcome) => void>();
@@ -131,7 +150,8 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
             quarantineReason(message) === undefined ? deliverer.destinationOf(message, recipient) : "quarantine",
           processor: createProcessor({
             spool,
-            filters: () => filters.current(),
+            filters: () =>
+              live.rewriting.disclaimer ? [live.rewriting.disclaimer, ...filters.current()] : filters.current(),
             state,
             budget,
             log: moduleLogger(log, "PROCESSING"),
@@ -139,8 +159,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
           reports: events.reports,
           retry: { firstMs: config.queue.firstRetry, maxMs: config.queue.maxRetry, attempts: config.queue.attempts },
           hostName: config.server.name,
-          budget,
+          budget: { ...budget, queueDeliveries: config.queue.concurrency },
           log: moduleLogger(log, "QUEUE"),
+          limitsOf: (destination) => limitsOf(destination),
+          expand: (message) => expandRecipients(message, live, budget),
           onProcessed: (id, verdict) => waiting.get(id)?.(verdict),
           onSettled: (_message, results) => {
             for (const { kind } of results) {
@@ -198,8 +220,15 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       log: moduleLogger(log, "SMTP-IN"),
     });
     for (const scheduler of schedulers) scheduler.start();
+    if (reporting !== null && tlsReports !== undefined) {
+      const from = reporting.from || `postmaster@${config.server.name}`;
+      const sender = { reports: tlsReports, resolver, spool: spools[0]!, hostName: config.server.name, from, log };
+      const timer = setInterval(() => void sendTlsReports(sender), reporting.every);
+      closers.push(() => clearInterval(timer));
+    }
     const sampler = setInterval(() => {
       metrics.set("postern_sessions", listeners.sessionCount);
+      metrics.set("postern_event_loop_lag_ms", Math.round(gauge.reading.loopDelayMs));
     }, gaugeMs);
     sampler.unref();
 
@@ -211,9 +240,11 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         if (!next.ok) throw new Error(next.problems);
         const fresh = makeLive(next.compiled);
         await lists.open(fresh.program);
+        await setQuotas(store, fresh.config);
         listeners.reload(fresh);
         filters.reload(fresh);
         live = fresh;
+        limitsOf = destinationLimits(fresh.config);
         const old = deliverer;
         deliverer = makeDeliverer();
         old.close();
@@ -230,6 +261,11 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     await closeAll();
     throw error;
   }
+}
+
+/** The accounts' own limits; one that the configuration no longer names falls back to the default. */
+async function setQuotas(store: ManagedStore, { accounts }: Config): Promise<void> {
+  for (const { address, quota } of accounts) await store.setQuota(address.toLowerCase(), quota > 0 ? quota : undefined);
 }
 
 function steps(values: readonly [number, number, number], unit: number): [number, number, number] {
@@ -268,25 +304,4 @@ function verdictWithin(
     const timer = setTimeout(() => finish(undefined), timeoutMs);
     waiting.set(id, finish);
   });
-}
-
-function delivererOptions(live: Live): Omit<DelivererOptions, "resolver" | "store" | "budget"> {
-  const { config, directory } = live;
-  const { smartHost } = config.relay;
-  const hosts = smartHost === null ? [] : Array.isArray(smartHost) ? smartHost : [smartHost];
-  return {
-    hostName: config.server.name,
-    isLocal: (domain) => directory.isLocal(domain),
-    routes: config.domains.routes,
-    smartHosts: hosts.map((host) =>
-      typeof host === "string"
-        ? { host, port: 25, tls: config.relay.startTls, user: "", password: "", weight: 1 }
-        : host,
-    ),
-    tls: config.relay.startTls,
-    family: config.relay.ipv6 ? "prefer4" : "only4",
-    ...(config.relay.srsSecret === ""
-      ? {}
-      : { srs: new Srs({ domain: config.server.name, secrets: [config.relay.srsSecret] }) }),
-  };
 }

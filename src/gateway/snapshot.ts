@@ -9,6 +9,7 @@ import { type LoadedConfig, loadConfig, parseConfig } from "../config/load.ts";
 import { type Diagnostic, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
 import { compilePolicy } from "../policy/compile.ts";
 import type { PolicyProgram } from "../policy/types.ts";
+import { makeRewriting, type Rewriting, rewritingFiles } from "./rewriting.ts";
 
 /** Plain data: crosses the process border. */
 export interface Snapshot {
@@ -22,6 +23,7 @@ export interface Compiled {
   loaded: LoadedConfig;
   /** The empty program when no script is configured: the engine's own policy decides alone. */
   program: PolicyProgram;
+  rewriting: Rewriting;
 }
 
 export type Result<T> = ({ ok: true; warnings: string } & T) | { ok: false; problems: string };
@@ -32,14 +34,18 @@ export function takeSnapshot(configFile: string): Result<{ snapshot: Snapshot; c
   if (!result.ok) return { ok: false, problems: print(result.diagnostics, { [configFile]: result.source ?? "" }) };
   const { config } = result.loaded;
   const files: Record<string, string> = {};
-  const wanted = [config.policy.smtpFilters, ...config.policy.sieve.map((script) => script.file)];
+  const wanted = [
+    config.policy.smtpFilters,
+    ...config.policy.sieve.map((script) => script.file),
+    ...rewritingFiles(config),
+  ];
   for (const file of wanted) {
     if (file === null) continue;
     try {
       files[file] = readFileSync(file, "utf8");
     } catch (error) {
       const reason = (error as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : String(error);
-      return { ok: false, problems: `${configFile}: error C006 cannot read the policy ${file}: ${reason}\n` };
+      return { ok: false, problems: `${configFile}: error C006 cannot read ${file}: ${reason}\n` };
     }
   }
   const snapshot = { configFile, configText: readFileSync(configFile, "utf8"), files };
@@ -57,7 +63,12 @@ export function compileSnapshot(snapshot: Snapshot): Result<{ compiled: Compiled
   const policy = compilePolicy(text, { file: script ?? "(no script)", budget: loaded.budget });
   const printed = print(policy.diagnostics, snapshot.files);
   if (!policy.ok || hasErrors(policy.diagnostics)) return { ok: false, problems: printed };
-  return { ok: true, compiled: { loaded, program: policy.program }, warnings: printed };
+  try {
+    const rewriting = makeRewriting(loaded.config, loaded.budget, snapshot.files);
+    return { ok: true, compiled: { loaded, program: policy.program, rewriting }, warnings: printed };
+  } catch (error) {
+    return { ok: false, problems: `${snapshot.configFile}: error C007 ${(error as Error).message}\n` };
+  }
 }
 
 function print(diagnostics: readonly Diagnostic[], sources: Readonly<Record<string, string>>): string {

@@ -47,6 +47,8 @@ export interface SchedulerOptions {
   now?: () => number;
   /** The virtual queue of a recipient: its next hop or merged MX set. Default: the recipient's domain. */
   destinationOf?: (message: QueuedMessage, recipient: QueuedRecipient) => string | Promise<string>;
+  /** Puts the recipients that others stand for in their place (aliases); undefined when there is nothing to do. */
+  expand?: (message: QueuedMessage) => Promise<void> | undefined;
   limitsOf?: (destination: string) => DestinationLimits;
   /** Default: `effectOf`. */
   effectOf?: (result: DeliveryResult) => DestinationEffect;
@@ -316,10 +318,15 @@ class QueueScheduler implements Scheduler {
       await this.#settlement.postponeCleanup(message);
       return this.#done();
     }
+    // Before the filters, so that they see the accounts behind aliases, and again for recipients that filters add.
+    const aliases = this.#options.expand?.(message);
+    if (aliases) await aliases;
     if (message.state === "received") {
       const goOn = message.runFilters ? await this.#processing.run(message) : true;
       if (!goOn) return this.#done();
       markProcessed(message);
+      const added = message.runFilters ? this.#options.expand?.(message) : undefined;
+      if (added) await added;
     }
     const groups = new Map<string, QueuedRecipient[]>();
     for (const recipient of message.recipients) {
@@ -330,10 +337,7 @@ class QueueScheduler implements Scheduler {
       if (group === undefined) groups.set(recipient.destination, [recipient]);
       else group.push(recipient);
     }
-    if (groups.size === 0) {
-      await this.#spool.remove(message.id);
-      return this.#done();
-    }
+    if (groups.size === 0) return this.#finish(job, []); // all recipients failed, or were discarded
     if (!this.#running) return this.#drop(job);
     this.#enqueue(job, groups);
   }

@@ -24,5 +24,5 @@ export function storedJson(message: QueuedMessage, bodyFile: string | undefined)
 
 export function revived(id: number, stored: StoredMessage, size: number): QueuedMessage {
   const { bodyFile: _file, bodySize: _size, envelope, ...rest } = stored;
-  return { ...rest, id: idText(id), size, envelope: { ...envelope, rcptTo: rest.recipients } };
+  return { ...rest, id: idText(id), size, envelope: { ...envelope, rcptTo: [...rest.recipients] } };
 }

@@ -7,6 +7,7 @@
 import { request } from "node:https";
 import type { Budget } from "../../config/budget.ts";
 import { DnsError, type Resolver } from "../../dns/types.ts";
+import type { SharedState } from "../../state/types.ts";
 import { parseStsPolicy, parseStsRecord, type StsPolicy } from "./records.ts";
 
 export type StsBudget = Pick<Budget, "stsPolicyBytes" | "stsFetchMs" | "stsPolicies">;
@@ -18,14 +19,19 @@ export interface StsSettings {
   ca?: readonly string[];
   /** HTTPS port; anything but 443 is for tests. */
   port?: number;
+  /** Keeps policies over restarts and for all workers; without it they live in memory. */
+  state?: Pick<SharedState, "get" | "set">;
   now?: () => number;
 }
 
 interface Kept {
   id: string;
   policy: StsPolicy;
+  /** ms since epoch */
   expires: number;
 }
+
+const namespace = "mta-sts";
 
 const retryFetchMs = 300_000;
 
@@ -52,7 +58,7 @@ export class StsPolicies {
   }
 
   async #find(domain: string): Promise<StsPolicy | undefined> {
-    const kept = this.#live(domain);
+    const kept = await this.#live(domain);
     const id = await this.#publishedId(domain);
     // RFC 8461 §3.1: without a (readable) record there is no new policy, but one that is kept stays in force.
     if (id === undefined || id === kept?.id) return active(kept?.policy);
@@ -64,15 +70,22 @@ export class StsPolicies {
       return active(kept?.policy);
     }
     const expires = this.#now() + policy.maxAge * 1_000;
-    bounded(this.#kept, this.#settings.budget.stsPolicies).set(domain, { id, policy, expires });
+    const fresh: Kept = { id, policy, expires };
+    bounded(this.#kept, this.#settings.budget.stsPolicies).set(domain, fresh);
+    await this.#settings.state?.set(namespace, domain, JSON.stringify(fresh), expires - this.#now());
     return active(policy);
   }
 
-  #live(domain: string): Kept | undefined {
+  async #live(domain: string): Promise<Kept | undefined> {
     const kept = this.#kept.get(domain);
     if (kept && kept.expires > this.#now()) return kept;
     this.#kept.delete(domain);
-    return undefined;
+    const stored = await this.#settings.state?.get(namespace, domain);
+    if (stored === undefined) return undefined;
+    const found = JSON.parse(stored) as Kept;
+    if (found.expires <= this.#now()) return undefined;
+    bounded(this.#kept, this.#settings.budget.stsPolicies).set(domain, found);
+    return found;
   }
 
   async #publishedId(domain: string): Promise<string | undefined> {

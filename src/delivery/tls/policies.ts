@@ -7,6 +7,7 @@
 import { DnsError, type Resolver } from "../../dns/types.ts";
 import { outcome } from "../../message/outcome.ts";
 import { SmtpError } from "../../smtp/outgoing/error.ts";
+import type { SharedState } from "../../state/types.ts";
 import type { Candidate, NextHop } from "../types.ts";
 import { lookUpTlsa, type Tlsa, verifyDane } from "./dane.ts";
 import { type Protection, plainProtection, verifyPkix } from "./demand.ts";
@@ -25,6 +26,8 @@ export interface TlsSettings {
   stsPort?: number;
   /** Counts for TLS reports. */
   reports?: TlsReports;
+  /** Keeps MTA-STS policies over restarts and for all workers. */
+  state?: Pick<SharedState, "get" | "set">;
 }
 
 export class TlsPolicies {
@@ -35,8 +38,14 @@ export class TlsPolicies {
   constructor(settings: TlsSettings, resolver: Resolver, budget: StsBudget) {
     this.#settings = settings;
     this.#resolver = resolver;
-    const { ca, stsPort } = settings;
-    this.#sts = new StsPolicies({ resolver, budget, ...(ca ? { ca } : {}), ...(stsPort ? { port: stsPort } : {}) });
+    const { ca, stsPort, state } = settings;
+    this.#sts = new StsPolicies({
+      resolver,
+      budget,
+      ...(ca ? { ca } : {}),
+      ...(stsPort ? { port: stsPort } : {}),
+      ...(state ? { state } : {}),
+    });
   }
 
   async protectionFor(hop: NextHop, candidate: Candidate): Promise<Protection | SmtpError> {

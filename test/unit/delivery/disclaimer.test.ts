@@ -3,8 +3,6 @@ import { test } from "node:test";
 import { budgetWith } from "../../../src/config/budget.ts";
 import { appendDisclaimer } from "../../../src/delivery/disclaimer.ts";
 import { parseMessage } from "../../../src/message/parse.ts";
-import { bodyOf, delivererWith, messageTo, sample } from "./fixtures.ts";
-import { startNextHop } from "./next-hop-server.ts";
 
 const budget = budgetWith();
 const notice = { text: "For your eyes only – Müller & Co." };
@@ -91,20 +89,4 @@ test("inline PGP and messages without text are wrapped, broken ones left alone",
   );
   const many = `Content-Type: multipart/mixed; boundary=b\r\n\r\n${"--b\r\n\r\nx\r\n".repeat(50)}--b--\r\n`;
   assert.equal(appendDisclaimer(Buffer.from(many), notice, budgetWith({ mimeParts: 10 })), undefined);
-});
-
-test("it goes on mail of authenticated senders only", async () => {
-  const hop = await startNextHop();
-  const deliverer = delivererWith({
-    routes: { "y.example": `[127.0.0.1]:${hop.port}` },
-    disclaimer: { text: "notice" },
-  });
-  const message = messageTo(["b@y.example"]);
-  await deliverer.deliver(message, message.recipients, bodyOf(sample));
-  const ours = { ...message, client: { ...message.client, authUser: "ann" } };
-  await deliverer.deliver(ours, message.recipients, bodyOf(sample));
-  assert.ok(!hop.messages[0]!.includes("notice"));
-  assert.ok(hop.messages[1]!.includes("notice"));
-  deliverer.close();
-  await hop.close();
 });
