@@ -20,7 +20,8 @@ import type {
   StoredSecret,
 } from "../smtp/incoming/hooks.ts";
 import type { Live } from "./live.ts";
-import { type MessageServices, openMessage, type SessionFacts } from "./message-sink.ts";
+import { type MessageServices, openMessage } from "./message-sink.ts";
+import type { SessionFacts } from "./session-facts.ts";
 import { takeSettings } from "./session-settings.ts";
 import { relayRefusal, replyOf } from "./verdict.ts";
 
@@ -54,6 +55,8 @@ class Reception implements SessionHandler {
   readonly #policy: PolicySession;
   #sessionEffects: PolicyEffect[] = [];
   #marks: TransactionMarks = { effects: [], discarded: new Set() };
+  /** Client is in a trusted network; asked once. XCLIENT makes a new handler. */
+  #trusted: boolean | undefined;
   #mailCount = 0;
   #totalSize = 0;
 
@@ -63,7 +66,7 @@ class Reception implements SessionHandler {
     this.#live = services.live();
     this.#directory = this.#live.directory;
     const { config, budget } = this.#live;
-    this.#facts = services.facts(this.#live);
+    this.#facts = services.facts(this.#live, client);
     this.#policy = this.#live.program.session("smtpIn", this.#facts);
     this.#policy.input("maxDataSize", String(budget.messageKiB));
     this.#policy.input("maxRcptCount", String(budget.recipients));
@@ -124,6 +127,7 @@ class Reception implements SessionHandler {
     this.#marks = { effects: [], discarded: new Set() };
     const policy = this.#policy;
     policy.resetMessage();
+    this.#facts.mailBegan(envelope);
     policy.input("authUser", this.#client.authUser);
     policy.input("mailFrom", envelope.mailFrom);
     policy.input("mailFromDomain", domainOf(envelope.mailFrom));
@@ -180,10 +184,12 @@ class Reception implements SessionHandler {
   onReset(): void {
     this.#marks = { effects: [], discarded: new Set() };
     this.#policy.resetMessage();
+    this.#facts.mailBegan(undefined);
   }
 
   onClose(): void {
     this.onReset();
+    this.#facts.ended();
   }
 
   /** Runs an event unless the script has nothing for it; keeps what it asked for. */
@@ -199,6 +205,7 @@ class Reception implements SessionHandler {
     const session = event === "onConnect" || event === "onEhlo";
     for (const effect of effects) {
       if (effect.kind === "log") this.#services.log.info({ session: this.#client.sessionId, event }, effect.text);
+      else if (effect.kind === "filter") this.#facts.filterNamed(effect);
       else if (effect.kind === "discardRcpt") this.#marks.discarded.add(effect.address);
       else (session ? this.#sessionEffects : this.#marks.effects).push(effect);
     }
@@ -210,7 +217,9 @@ class Reception implements SessionHandler {
       localDelivery: this.#policy.read("localDelivery") || "all",
       remoteDelivery: this.#policy.read("remoteDelivery") || "auth",
       authenticated: this.#client.authUser !== "",
-      trusted: this.#live.trusts(this.#client.remoteIp) || this.#live.relaysFor(domainOf(recipient.address)),
+      trusted:
+        (this.#trusted ??= this.#live.trusts(this.#client.remoteIp)) ||
+        this.#live.relaysFor(domainOf(recipient.address)),
     });
     if (refusal || !local || bounce) return refusal;
     return then(this.#directory.exists(recipient.address), (exists) =>

@@ -25,8 +25,11 @@ export interface OutcomeParts {
   origin: string;
 }
 
+const control = /[\x00-\x1f\x7f]/;
+
 /** Removes what may not stand in a reply, header or log line; "\n" is kept only where `multiline` is true. */
 export function printable(text: string, multiline = false): string {
+  if (!control.test(text)) return text; // nearly always
   const unified = multiline ? text.replace(/\r\n?/g, "\n") : text.replace(/[\r\n]+/g, " ");
   return unified.replace(/[\x00-\x09\x0b-\x1f\x7f]/g, " ");
 }

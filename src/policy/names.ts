@@ -53,6 +53,9 @@ export function findVariable(name: string, event: EventName, use: "read" | "writ
   return undefined;
 }
 
+/** True when a name stands for another one in some events. */
+export const hasAlias = (name: string): boolean => Object.hasOwn(aliases, name.toLowerCase());
+
 export const isPredefinedVariable = (name: string): boolean =>
   rowsByName.has(name.toLowerCase()) || Object.hasOwn(aliases, name.toLowerCase()) || geoList.test(name);
 

@@ -18,7 +18,7 @@ import { countryVerdict } from "./country.ts";
 import { effectOf } from "./effects.ts";
 import { eventContext, eventNames } from "./events.ts";
 import type { Lowered } from "./lower.ts";
-import { findMethod, findVariable } from "./names.ts";
+import { findMethod, findVariable, hasAlias } from "./names.ts";
 import { acceptValue } from "./operands.ts";
 import { overrideSlots, routeOf } from "./route.ts";
 import { defaultSlots, fixedSlot, hidden, slotOf } from "./slots.ts";
@@ -36,6 +36,10 @@ const slotsFor = (lifetime: string): readonly number[] =>
   variables.filter((row) => row.lifetime === lifetime).map((row) => slotOf(row.name));
 const commandSlots = [...slotsFor("command"), slot.origin];
 const messageSlots = slotsFor("message");
+/** Names that mean the same slot in every event: read without looking for what they mean in this one. */
+const plainSlots = new Map(
+  variables.filter((row) => !hasAlias(row.name)).map((row) => [row.name, slotOf(row.name)] as const),
+);
 const messageEvents = new Set(eventNames.slice(eventNames.indexOf("onMailFrom")));
 
 /** The parts of a program that sessions share. */
@@ -66,7 +70,7 @@ export class Session implements PolicySession {
   constructor(program: Executable, context: PolicyContext, facts: FactSource, exports: Record<string, string>) {
     this.program = program;
     this.context = context;
-    this.slots = defaultSlots(context);
+    this.slots = [...defaultSlots(context)];
     for (let i = this.slots.length; i < program.lowered.module.slots.length; i++) this.slots.push("");
     this.host = new SessionHost(this, program, this.slots, facts);
     for (const [name, value] of Object.entries(exports)) {
@@ -84,6 +88,8 @@ export class Session implements PolicySession {
   }
 
   read(variable: string): string {
+    const plain = plainSlots.get(variable);
+    if (plain !== undefined) return this.slots[plain]! || (this.exported(variable) ?? "");
     const name = findVariable(variable, this.event ?? firstEvent(this.context), "read")?.name ?? variable;
     const { lowered } = this.program;
     const index = fixedSlot(name) ?? lowered.countryLists.get(name) ?? lowered.exports.get(name.toLowerCase());
@@ -161,14 +167,16 @@ function firstEvent(context: PolicyContext): EventName {
   return eventNames.find((event) => eventContext[event] === context)!;
 }
 
+/** The explanation of a result that a program did not come to by itself. */
+export const unevaluated = "The message policy could not be evaluated, try again later";
+
 /** A program over its budget, or without a list it needs, can't say that the mail may pass. */
 function notEvaluated(error: unknown): EventResult {
   let origin: string;
   if (error instanceof BudgetExceeded) origin = `limit ${error.field}`;
   else if (error instanceof ListUnavailable) origin = error.message;
   else throw error;
-  const explanation = "The message policy could not be evaluated, try again later";
-  return { action: "tmpreject", explanation, origin, effects: [] };
+  return { action: "tmpreject", explanation: unevaluated, origin, effects: [] };
 }
 
 /** What the program asks while it runs. */

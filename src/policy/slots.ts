@@ -28,10 +28,12 @@ const names = [
 ];
 
 export const fixedSlots: readonly string[] = names;
-const indexes = new Map(names.map((name, index) => [name.toLowerCase(), index]));
+const indexes = new Map(names.map((name, index) => [name, index]));
+const indexesAnyCase = new Map(names.map((name, index) => [name.toLowerCase(), index]));
 
 /** Slot of a canonical name, in any case; undefined when the name is not predefined. */
-export const fixedSlot = (name: string): number | undefined => indexes.get(name.toLowerCase());
+export const fixedSlot = (name: string): number | undefined =>
+  indexes.get(name) ?? indexesAnyCase.get(name.toLowerCase());
 
 export function slotOf(name: string): number {
   const slot = fixedSlot(name);
@@ -39,8 +41,16 @@ export function slotOf(name: string): number {
   return slot;
 }
 
-/** Starting values of a session in a context. */
-export function defaultSlots(context: PolicyContext): string[] {
+const defaultsByContext = new Map<PolicyContext, readonly string[]>();
+
+/** Starting values of a session in a context; not to be changed. */
+export function defaultSlots(context: PolicyContext): readonly string[] {
+  let slots = defaultsByContext.get(context);
+  if (!slots) defaultsByContext.set(context, (slots = makeDefaults(context)));
+  return slots;
+}
+
+function makeDefaults(context: PolicyContext): string[] {
   const slots = names.map(() => "");
   for (const row of variables) {
     // What routes a single recipient is unset until the script sets it (§8.1).

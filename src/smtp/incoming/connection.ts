@@ -36,6 +36,7 @@ export class Connection {
   private readonly limits: ConnectionLimits;
   private pending: Buffer | undefined;
   private out = "";
+  private outIsWide = false;
   private held = 0;
   private running = false;
   private releasing = false;
@@ -110,9 +111,10 @@ export class Connection {
     return this.choked;
   }
 
-  /** Adds reply text; it is written when the current input is worked off, or by `flush`. */
-  reply(text: string): void {
+  /** Adds reply text; it is written when the current input is worked off, or by `flush`. `wide`: not only ASCII. */
+  reply(text: string, wide = false): void {
     this.out += text;
+    if (wide) this.outIsWide = true;
     if (!this.running) this.flush();
   }
 
@@ -120,8 +122,10 @@ export class Connection {
     if (this.out === "" || this.socket.destroyed) return;
     const text = this.out;
     this.out = "";
-    // Replies are ASCII but for SMTPUTF8 sessions; "utf8" costs the same for ASCII.
-    if (!this.socket.write(text, "utf8") && this.socket.writableLength > this.limits.replyBacklog) this.choked = true;
+    // ASCII is written without looking at it; only SMTPUTF8 sessions get anything else (RFC 6531 §3.7.4.1).
+    const encoding = this.outIsWide ? "utf8" : "latin1";
+    this.outIsWide = false;
+    if (!this.socket.write(text, encoding) && this.socket.writableLength > this.limits.replyBacklog) this.choked = true;
   }
 
   /** Stops handing out input until `release`; holds nest. */

@@ -244,7 +244,8 @@ export class Session implements ConnectionOwner {
   // Replies.
 
   say(outcome: Outcome): void {
-    this.connection.reply(outcomeReply(outcome, this.dialogue.state.smtpUtf8));
+    const { smtpUtf8 } = this.dialogue.state;
+    this.connection.reply(outcomeReply(outcome, smtpUtf8), smtpUtf8);
   }
 
   /** A reply that counts as a protocol error of the client. */
