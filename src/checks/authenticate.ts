@@ -63,19 +63,21 @@ export function summariseDkim(results: readonly DkimResult[]): DkimResult["resul
 /** Entries for Authentication-Results, in the order SPF, DKIM, ARC, DMARC. */
 export function authenticationResults(all: Authentication): AuthResult[] {
   const { spf, dkim, arc, dmarc } = all;
-  const spfProperty = { type: "smtp", name: spf.identity === "helo" ? "helo" : "mailfrom" };
-  const results: AuthResult[] = [
-    {
-      method: "spf",
-      result: spf.result,
-      properties: [{ ...spfProperty, value: spf.identity === "helo" ? spf.domain : spf.sender }],
-    },
-  ];
+  const results: AuthResult[] = [spfAuthResult(spf)];
   for (const signature of dkim) results.push(dkimAuthResult(signature));
   if (dkim.length === 0) results.push({ method: "dkim", result: "none", properties: [] });
   if (arc.instances > 0) results.push({ method: "arc", result: arc.result, comment: arc.reason, properties: [] });
   results.push(dmarcAuthResult(dmarc, arc.instances > 0 ? [`arc=${arc.result}`] : []));
   return results;
+}
+
+/** RFC 8601 §2.7.2: the identity that was checked. */
+export function spfAuthResult(spf: SpfResult): AuthResult {
+  const property =
+    spf.identity === "helo"
+      ? { type: "smtp", name: "helo", value: spf.domain }
+      : { type: "smtp", name: "mailfrom", value: spf.sender };
+  return { method: "spf", result: spf.result, properties: [property] };
 }
 
 function dkimAuthResult(signature: DkimResult): AuthResult {

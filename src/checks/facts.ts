@@ -27,6 +27,8 @@ export interface FactServices {
   greylist: GreylistOptions | undefined;
   /** Historic DomainKeys (RFC 4870): off unless true; checkDomainKey then answers "none". */
   domainKeys?: boolean;
+  /** Told of each fact when it is there. */
+  onRecord?: (record: FactRecord) => void;
   /** Whole time one fact may take, ms. Default 10,000. */
   deadlineMs?: number;
 }
@@ -46,6 +48,20 @@ export class FactError extends Error {
     super(message);
     this.name = "FactError";
   }
+}
+
+/** What checks have found about one message. */
+export interface Findings {
+  spf?: SpfResult;
+  /** Value of a Received-SPF field. */
+  receivedSpf?: string;
+  authentication?: Authentication;
+}
+
+interface SpfQuestion {
+  ip: string;
+  helo: string;
+  mailFrom: string;
 }
 
 type Outputs = Record<string, string>;
@@ -197,6 +213,27 @@ export class SenderFacts {
     }
   }
 
+  /**
+   * What was found so far of the message at hand and its sender, without asking for anything: the whole authentication
+   * when one was made, else SPF alone (of MAIL FROM, or of HELO when only that was checked).
+   */
+  async findings(mailFrom: string): Promise<Findings> {
+    const asked = [...this.#spf].map(([key, result]) => ({ input: JSON.parse(key) as SpfQuestion, result }));
+    const spf =
+      asked.findLast(({ input }) => input.mailFrom === mailFrom) ??
+      asked.findLast(({ input }) => input.mailFrom === "");
+    const found: Findings = {};
+    if (spf !== undefined) {
+      const result = await spf.result;
+      found.spf = result;
+      found.receivedSpf = receivedSpf(result, spf.input, this.services.ctx.hostName);
+    }
+    // One that failed has been told to whoever asked for it.
+    const all = await this.#authentication?.catch(() => undefined);
+    if (all !== undefined) found.authentication = all;
+    return found;
+  }
+
   /** SPF, DKIM, ARC and DMARC of the message at hand; worked out once. Rejects when there is no message. */
   authentication(read: Read): Promise<Authentication> {
     this.#authentication ??= this.#authenticate(read).catch((error: unknown) => {
@@ -213,7 +250,7 @@ export class SenderFacts {
     return { SPFResult: spf.result, SPFExplanation: spfExplanation(spf, input.ip), SPFHeader: header };
   }
 
-  #spfOf(input: { ip: string; helo: string; mailFrom: string }): Promise<SpfResult> {
+  #spfOf(input: SpfQuestion): Promise<SpfResult> {
     const key = JSON.stringify(input);
     let asked = this.#spf.get(key);
     if (asked === undefined) {
@@ -232,6 +269,7 @@ export class SenderFacts {
   #record(record: FactRecord): void {
     if (this.trace.length >= maxTrace) this.trace.shift();
     this.trace.push(record);
+    this.services.onRecord?.(record);
   }
 
   #withDeadline(asked: Promise<Outputs>): Promise<Outputs> {

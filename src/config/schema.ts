@@ -240,7 +240,10 @@ export const configSchema = z.strictObject({
         .default("")
         .describe("turns on SRS for forwarded mail; of several the first signs, all are accepted"),
       ipv6: z.boolean().default(true),
-      sourceAddress: z.string().default("").describe("local address for outgoing connections; empty = the system's choice"),
+      sourceAddress: z
+        .string()
+        .default("")
+        .describe("local address for outgoing connections; empty = the system's choice"),
       sourceAddresses: z
         .record(domainName, z.union([z.string(), z.array(z.string()).min(1)]))
         .default({})

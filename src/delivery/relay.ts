@@ -17,7 +17,7 @@ import { type MxSettings, resolveHop } from "./mx.ts";
 import { bracketed, hopKey } from "./next-hop.ts";
 import type { Protection } from "./tls/demand.ts";
 import type { TlsPolicies } from "./tls/policies.ts";
-import type { Candidate, NextHop } from "./types.ts";
+import type { Candidate, NextHop, Seal } from "./types.ts";
 
 export interface RelaySettings {
   pool: ConnectionPool;
@@ -27,6 +27,7 @@ export interface RelaySettings {
   timeouts?: Partial<Timeouts>;
   budget: ClientBudget & Pick<Budget, "recipientsPerTransaction">;
   log: Logger | undefined;
+  seal?: Seal;
 }
 
 /** What became of one recipient at a next hop. */
@@ -91,6 +92,8 @@ export class Relay {
   ): Promise<RelayResult[]> {
     const results: RelayResult[] = [];
     let open = recipients;
+    const sign = this.#settings.seal;
+    const seal = sign && ((fitting: BodySource) => sign(message, fitting, hop.signatures ?? []));
     let failure: { outcome: Outcome; destination: string } | undefined;
     for (const one of [hop, ...(hop.fallbacks ?? [])]) {
       const resolved = await resolveHop(one, this.#settings.mx);
@@ -99,7 +102,7 @@ export class Relay {
         continue;
       }
       for (const candidate of resolved.candidates) {
-        const tried = await this.#try(one, candidate, { mail, recipients: open, body });
+        const tried = await this.#try(one, candidate, { mail, recipients: open, body, seal });
         if (tried instanceof SmtpError) {
           this.#settings.log?.info({ queueId: message.id, host: candidate.host, reason: tried.message }, "host failed");
           failure = worse(failure, { outcome: tried.outcome, destination: destinationText(candidate) });

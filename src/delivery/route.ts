@@ -9,7 +9,7 @@ import { type Outcome, outcome } from "../message/outcome.ts";
 import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
 import { mxHop, parseNextHop } from "./next-hop.ts";
 import { orderSmartHosts, type SmartHost } from "./smart-host.ts";
-import type { NextHop, TlsPolicy } from "./types.ts";
+import type { NextHop, SignatureRequest, TlsPolicy } from "./types.ts";
 import type { UserMap } from "./user-map.ts";
 
 /** What onRelay answered: the preset, changed or not. A host of "" leaves the choice to the routes below it. */
@@ -19,6 +19,7 @@ export interface RelayDecision {
   origin: string;
   /** Set when policy refuses to relay. */
   refused?: Outcome;
+  signatures?: readonly SignatureRequest[];
 }
 
 export type RelayPolicy = (message: QueuedMessage, domain: string, preset: RouteOverride) => Promise<RelayDecision>;
@@ -74,7 +75,9 @@ export class Router {
           decision = this.#ask(message, domain, recipient.route ?? nothing);
           decisions.set(key, decision);
         }
-        return this.#choose(recipient.address, domain, await decision, recipient.route);
+        const hop = this.#choose(recipient.address, domain, await decision, recipient.route);
+        const signatures = (await decision)?.signatures;
+        return signatures === undefined ? hop : { ...hop, signatures };
       }),
     );
   }

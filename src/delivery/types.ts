@@ -3,6 +3,7 @@
  * next hop share one transaction.
  */
 import type { Outcome } from "../message/outcome.ts";
+import type { BodySource, QueuedMessage } from "../queue/types.ts";
 
 /**
  * "required" = TLS with a certificate valid for the host; "encrypt" = TLS with any certificate; "dane" and "mta-sts" =
@@ -28,9 +29,25 @@ export interface NextHop {
   outcome?: Outcome;
   /** Why this hop: "domains.routes", "smart host", "mx", "policy onRelay line 12"... */
   origin: string;
+  /** DKIM signatures that policy asked for in onRelay. */
+  signatures?: readonly SignatureRequest[];
   /** Next hops to try, in order, when this one can't be reached. */
   fallbacks?: readonly NextHop[];
 }
+
+/** A DKIM signature that a script asked for. */
+export interface SignatureRequest {
+  domain: string;
+  selector: string;
+  keyPath: string;
+}
+
+/** Signs a message on its way out: the last to touch it. Rejects when a key can't be used. */
+export type Seal = (
+  message: QueuedMessage,
+  body: BodySource,
+  requests: readonly SignatureRequest[],
+) => Promise<BodySource>;
 
 /** A host to connect to, with its addresses; the result of resolving a next hop. */
 export interface Candidate {

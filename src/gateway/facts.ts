@@ -1,21 +1,28 @@
 /**
- * The facts that policies read, joined from the house: checks of senders and messages, header fields, message parts,
- * rates. One object per SMTP session or per message; deadlines and failure values are the policy runtime's.
+ * The facts that policies read, joined from the house: checks of senders and messages, filters that scripts name,
+ * header fields, message parts, lists, rates. One object per SMTP session or per message; deadlines and failure values
+ * are the policy runtime's. Each fact leaves a log line: what was asked, where the answer came from, how long it took.
  * Failure: a check that is not at hand rejects, which the runtime turns into the method's declared failure.
  */
-import { createFactSource, type FactServices } from "../checks/facts.ts";
+import { createFactSource, type FactRecord, type FactServices } from "../checks/facts.ts";
 import type { GeoIp } from "../checks/geoip/geoip.ts";
+import { overRate } from "../checks/rate.ts";
+import type { CheckContext } from "../checks/types.ts";
 import type { Resolver } from "../dns/types.ts";
-import type { HeaderSection } from "../message/headers.ts";
-import { type ParsedMessage, parseMessage } from "../message/parse.ts";
+import { domainOf, localPartOf } from "../message/envelope.ts";
+import type { ParsedMessage } from "../message/parse.ts";
 import { parseRate } from "../policy/rate.ts";
 import type { FactSource } from "../policy/types.ts";
-import type { BodySource, QueuedMessage } from "../queue/types.ts";
+import type { WorkingMessage } from "../processing/content.ts";
+import type { Decision } from "../processing/filter.ts";
+import type { QueuedMessage } from "../queue/types.ts";
+import type { SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { SharedState } from "../state/types.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Live } from "./live.ts";
-import type { SessionFacts } from "./message-sink.ts";
 import type { PolicyLists } from "./policy-lists.ts";
+import { ScriptFilters } from "./script-filters.ts";
+import { type CommonFacts, filterOutputs, SessionFacts, stringsOf } from "./session-facts.ts";
 
 export interface FactsOptions {
   live(): Live;
@@ -26,88 +33,98 @@ export interface FactsOptions {
   log: Logger;
 }
 
+/** A message in processing, as the event sees it. */
+export interface ShownMessage {
+  parsed: ParsedMessage;
+  /** Whole, with the edits of earlier filters. */
+  content: WorkingMessage;
+}
+
+export interface MessageFacts extends FactSource {
+  /** What filters that the event ran want; undefined when it ran none. */
+  filtered(): Decision | undefined;
+  close(): Promise<void>;
+}
+
 export interface Facts {
-  ofSession(live: Live): SessionFacts;
-  ofMessage(message: QueuedMessage, parsed?: ParsedMessage): FactSource;
+  ofSession(live: Live, client: SmtpClientInfo): SessionFacts;
+  ofMessage(message: QueuedMessage, shown?: ShownMessage): MessageFacts;
+  checkContext(live: Live): CheckContext;
 }
 
 export function createFacts(options: FactsOptions): Facts {
   const { log, resolver, state, geoip } = options;
 
-  const services = (live: Live): FactServices => {
+  const checkContext = (live: Live): CheckContext => ({
+    ...{ resolver, budget: live.budget, hostName: live.config.server.name, now: Date.now },
+  });
+  const services = (live: Live, about: Record<string, string>): FactServices => {
     const { enabled, delay, window, lifetime, autoWhitelist } = live.config.greylist;
     return {
-      ctx: { resolver, budget: live.budget, hostName: live.config.server.name, now: Date.now },
+      ctx: checkContext(live),
       state,
       geoip,
       greylist: enabled ? { delayMs: delay, windowMs: window, lifetimeMs: lifetime, autoWhitelist } : undefined,
+      domainKeys: live.config.authentication.domainKeys,
+      onRecord: (record) => logRecord(log, record, about),
     };
   };
-  const rate = async (key: string, limit: string): Promise<boolean> => {
-    const parsed = parseRate(limit);
-    if (!parsed) return false;
-    return (await state.increment("rate", key, 1, parsed.windowMs)) > parsed.count;
-  };
-  const ignored = (variable: string, value: string): void =>
-    log.warn({ variable, value }, "a value that the script set was ignored");
+  const common = (live: () => Live): CommonFacts => ({
+    rate(key, limit) {
+      const parsed = parseRate(limit);
+      return parsed ? overRate(state, key, parsed) : false;
+    },
+    ignored: (variable, value) => log.warn({ variable, value }, "a value that the script set was ignored"),
+    inList: (list, value) => options.lists.has(live().program, list, value),
+  });
 
   return {
-    ofSession(live) {
-      const sender = createFactSource(services(live));
-      let headers: HeaderSection | undefined;
-      let parsed: ParsedMessage | undefined;
-      return {
-        headersArrived(section) {
-          headers = section;
-        },
-        async contentArrived(body) {
-          sender.setMessage(() => body.inMemory() ?? body.stream());
-          if (body.size <= live.budget.policyContent) parsed = parseMessage(await octets(body), live.budget);
-          else log.warn({ size: body.size }, "message too large for its parts to be shown to the policy");
-        },
-        messageEnded() {
-          headers = undefined;
-          parsed = undefined;
-          sender.setMessage(undefined);
-        },
-        call: (name, read) => sender.call(name, read),
-        rate,
-        ignored,
-        header: (name) => headers?.all(name).map((field) => field.decoded) ?? [],
-        strings: (variable) => (parsed ? stringsOf(parsed, variable) : []),
-        inList: (list, value) => options.lists.has(live.program, list, value),
-      };
+    checkContext,
+
+    ofSession(live, client) {
+      const about = { session: client.sessionId };
+      return new SessionFacts({ live, client, services: services(live, about), log, common: common(() => live) });
     },
 
-    ofMessage(_message, parsed) {
-      const sender = createFactSource(services(options.live()));
-      if (parsed) sender.setMessage(() => parsed.bytes);
+    ofMessage(message, shown) {
+      const live = options.live();
+      const { client, envelope, recipients } = message;
+      const { sender, content } = { sender: createFactSource(services(live, { queueId: message.id })), ...shown };
+      if (content) sender.setMessage(() => content.bytes());
+      const filters = new ScriptFilters(live.config.server.name, live.budget);
+      filters.begin({ ...envelope, rcptTo: recipients.filter(({ state: at }) => at === "received") });
+      let filtered: WorkingMessage | undefined;
+      // The session is over: what checks read of it travels with the message.
+      const known: Readonly<Record<string, string>> = {
+        remoteSmtpIp: client.remoteIp,
+        ehloHost: client.ehlo,
+        authUser: client.authUser,
+        mailFrom: envelope.mailFrom,
+        mailFromDomain: domainOf(envelope.mailFrom),
+        mailFromUser: localPartOf(envelope.mailFrom),
+      };
       return {
-        call: (name, read) => sender.call(name, read),
-        rate,
-        ignored,
-        header: (name) => parsed?.headers.all(name).map((field) => field.decoded) ?? [],
-        strings: (variable) => (parsed ? stringsOf(parsed, variable) : []),
-        inList: (list, value) => options.lists.has(options.live().program, list, value),
+        ...common(options.live),
+        async call(name, read, effects) {
+          if (name !== "executeFilters") return sender.call(name, (variable) => known[variable] ?? read(variable));
+          for (const effect of effects) if (effect.kind === "filter") filters.name(effect);
+          if (content) filtered ??= content.copy();
+          const scene = { client, clientName: "", envelope: filters.envelope, id: message.id };
+          return filterOutputs(await filters.execute(filtered ? { ...scene, content: filtered } : scene), false);
+        },
+        header: (name) => shown?.parsed.headers.all(name).map((field) => field.decoded) ?? [],
+        strings: (variable) => (shown ? stringsOf(shown.parsed, variable) : []),
+        filtered: () => filtered && filters.decision(filtered),
+        close: () => filters.close(),
       };
     },
   };
 }
 
-function stringsOf(
-  message: ParsedMessage,
-  variable: "attachmentNames" | "attachmentTypes" | "mimeTypes",
-): readonly string[] {
-  const parts = message.parts();
-  if (variable === "mimeTypes") return parts.map((part) => part.mediaType);
-  const attached = parts.filter((part) => part.filename !== "");
-  return attached.map((part) => (variable === "attachmentNames" ? part.filename : part.mediaType));
-}
-
-async function octets(body: BodySource): Promise<Uint8Array> {
-  const memory = body.inMemory();
-  if (memory) return memory;
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of body.stream()) chunks.push(chunk);
-  return Buffer.concat(chunks);
+/** Where a fact came from and how long it took (level "protocol"); one that could not be had is a warning. */
+function logRecord(log: Logger, record: FactRecord, about: Record<string, string>): void {
+  const { name, source, elapsedMs, outputs, failure } = record;
+  const ms = Math.round(elapsedMs * 10) / 10;
+  if (failure === "") log.debug({ ...about, fact: name, source, ms, outputs }, "fact");
+  else log.warn({ ...about, fact: name, source, ms, failure }, "a check failed");
 }

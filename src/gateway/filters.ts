@@ -67,8 +67,9 @@ function openScanner(config: ScannerConfig, live: Live): ScannerEntry {
     return { key, filter, close: async () => client.close() };
   }
   const scanner = new GuardedScanner(scannerOf(config, budget), { concurrency: config.concurrency });
-  const { priority, onError, maxBytes } = config;
-  return { key, filter: scannerFilter(scanner, { priority, onError, maxBytes }), close: () => scanner.close() };
+  const { priority, onError, maxBytes, onVirus, onSpam } = config;
+  const filter = scannerFilter(scanner, { priority, onError, maxBytes, onVirus, onSpam });
+  return { key, filter, close: () => scanner.close() };
 }
 
 function scannerOf(config: Exclude<ScannerConfig, { type: "milter" }>, budget: Budget): Scanner {

@@ -7,18 +7,18 @@
 import type { RelayPolicy } from "../delivery/route.ts";
 import { formatDate } from "../message/date.ts";
 import { domainOf, localPartOf } from "../message/envelope.ts";
-import type { ParsedMessage } from "../message/parse.ts";
 import { renderReport } from "../policy/report.ts";
-import type { EventName, EventResult, FactSource, PolicyContext, PolicySession } from "../policy/types.ts";
+import type { EventName, EventResult, PolicyContext, PolicySession } from "../policy/types.ts";
 import type { OnProcessing } from "../processing/policy-filter.ts";
 import type { DeliveryResult, QueuedMessage, ReportPolicy, ReportText } from "../queue/types.ts";
+import type { MessageFacts, ShownMessage } from "./facts.ts";
 import type { Live } from "./live.ts";
 import { replyOf } from "./verdict.ts";
 
 export interface MessageEventsOptions {
   live(): Live;
-  /** Facts for events of one message; `parsed` when the body is at hand. */
-  facts(message: QueuedMessage, parsed?: ParsedMessage): FactSource;
+  /** Facts for events of one message; `shown` when the body is at hand. */
+  facts(message: QueuedMessage, shown?: ShownMessage): MessageFacts;
 }
 
 const noResult: EventResult = Object.freeze({ action: "", explanation: "", origin: "", effects: [] });
@@ -31,26 +31,32 @@ export interface MessageEvents {
 }
 
 export function createMessageEvents(options: MessageEventsOptions): MessageEvents {
-  const open = (
-    context: PolicyContext,
-    event: EventName,
-    message: QueuedMessage,
-    parsed?: ParsedMessage,
-  ): PolicySession | undefined => {
+  const open = (context: PolicyContext, event: EventName, message: QueuedMessage): PolicySession | undefined => {
     const { program } = options.live();
     if (program.isEmpty(event)) return undefined;
-    return program.session(context, options.facts(message, parsed), message.exports);
+    return program.session(context, options.facts(message), message.exports);
   };
 
   return {
     processing() {
       if (options.live().program.isEmpty("onProcessing")) return undefined;
-      return async (message, parsed) => {
-        const session = open("smtpProc", "onProcessing", message, parsed);
-        if (!session) return noResult;
-        const result = await session.run("onProcessing");
-        Object.assign(message.exports, session.exports());
-        return result;
+      return async (message, parsed, content) => {
+        const { program } = options.live();
+        if (program.isEmpty("onProcessing")) return noResult;
+        const facts = options.facts(message, { parsed, content });
+        try {
+          const session = program.session("smtpProc", facts, message.exports);
+          session.input("mailFrom", message.envelope.mailFrom);
+          session.input("mailFromDomain", domainOf(message.envelope.mailFrom));
+          session.input("mailFromUser", localPartOf(message.envelope.mailFrom));
+          session.input("mailSize", String(content.size));
+          const result = await session.run("onProcessing");
+          Object.assign(message.exports, session.exports());
+          const filtered = facts.filtered();
+          return filtered ? { ...result, filtered } : result;
+        } finally {
+          await facts.close();
+        }
       };
     },
 
@@ -67,7 +73,13 @@ export function createMessageEvents(options: MessageEventsOptions): MessageEvent
       const reply = replyOf("onRelay", result);
       const route = session.route() ?? preset;
       const refused = reply && reply.code >= 400 ? reply : undefined;
-      return { route, origin: result.origin || "onRelay", ...(refused ? { refused } : {}) };
+      const signatures = result.effects.filter((effect) => effect.kind === "signDkim");
+      return {
+        route,
+        origin: result.origin || "onRelay",
+        ...(refused ? { refused } : {}),
+        ...(signatures.length > 0 ? { signatures } : {}),
+      };
     },
 
     reports: {

@@ -5,35 +5,30 @@
  * octet is looked at here; a refusal before the end is remembered and given at the final dot (smtpfilters.md §7.2).
  * Failure: commit errors become the QueueError's outcome; an aborted message leaves nothing.
  */
+import type { MessageSource } from "../checks/message.ts";
 import { editHeaders, editOfEffect, type HeaderEdit } from "../message/edit.ts";
 import type { Envelope } from "../message/envelope.ts";
 import { HeaderScanner } from "../message/header-scanner.ts";
-import type { HeaderSection } from "../message/headers.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
 import { buildReceived } from "../message/received.ts";
-import type { EventName, EventResult, FactSource, PolicyEffect, PolicySession } from "../policy/types.ts";
+import type { EventName, EventResult, PolicyEffect, PolicySession } from "../policy/types.ts";
 import { type BodySource, type BodyWriter, type NewMessage, QueueError, type Spool } from "../queue/types.ts";
 import type { MaybePromise, MessageSink, SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import { findingEdits, withoutForgedResults } from "./authentication.ts";
 import type { Live } from "./live.ts";
 import type { TransactionMarks } from "./reception.ts";
+import type { SessionFacts } from "./session-facts.ts";
 import { replyOf } from "./verdict.ts";
 
 export interface MessageServices {
   spool: Spool;
   log: Logger;
   metrics: Metrics;
-  facts(live: Live): SessionFacts;
+  facts(live: Live, client: SmtpClientInfo): SessionFacts;
   /** Resolves with the verdict of processing, or undefined when `timeoutMs` passed first (smtpfilters.md §7.4). */
   processed(id: string, timeoutMs: number): Promise<Outcome | undefined>;
-}
-
-/** The facts of one session, told what of a message is at hand. */
-export interface SessionFacts extends FactSource {
-  headersArrived(headers: HeaderSection): void;
-  contentArrived(body: BodySource): Promise<void>;
-  messageEnded(): void;
 }
 
 export interface MessageContext {
@@ -60,9 +55,10 @@ export function openMessage(services: MessageServices, context: MessageContext):
     now: Date.now(),
   });
   const body = services.spool.openBody(Buffer.from(received, "latin1"));
-  const watched = (["onHeadersReceived", "onBodyChunk", "onDataReceived"] as const).some(
-    (event) => !context.live.program.isEmpty(event),
-  );
+  const watched =
+    live.config.authentication.results ||
+    context.marks.effects.some((effect) => editOfEffect(effect) !== undefined) ||
+    (["onHeadersReceived", "onBodyChunk", "onDataReceived"] as const).some((event) => !live.program.isEmpty(event));
   return watched ? new WatchedSink(services, context, body) : new PlainSink(services, context, body);
 }
 
@@ -70,7 +66,7 @@ export function openMessage(services: MessageServices, context: MessageContext):
 class PlainSink implements MessageSink {
   protected readonly services: MessageServices;
   protected readonly context: MessageContext;
-  protected readonly body: BodyWriter;
+  protected body: BodyWriter;
 
   constructor(services: MessageServices, context: MessageContext, body: BodyWriter) {
     this.services = services;
@@ -121,7 +117,7 @@ class PlainSink implements MessageSink {
     const wait = Number(policy.read("waitProcessingTimeout")) || 0;
     if (wait > 0) {
       const verdict = await services.processed(id, wait * 1_000);
-      if (verdict && verdict.code >= 400) return verdict;
+      if (verdict && verdict.code >= 500) return verdict;
     }
     return this.#queued(id);
   }
@@ -142,10 +138,15 @@ class WatchedSink extends PlainSink {
   #refusal: Outcome | undefined;
   #discard = false;
   #chain: Promise<void> | undefined;
+  /** What policy asked for before the body came. */
+  #written: readonly PolicyEffect[] = [];
+  /** Our trace field, and the header section as written. */
+  #headerOctets: number;
 
   constructor(services: MessageServices, context: MessageContext, body: BodyWriter) {
     super(services, context, body);
     this.#headers = new HeaderScanner(context.live.budget);
+    this.#headerOctets = body.size;
   }
 
   override write(chunk: Uint8Array): Promise<void> | undefined {
@@ -159,7 +160,7 @@ class WatchedSink extends PlainSink {
   }
 
   override abort(): void {
-    this.context.facts.messageEnded();
+    this.context.facts.mailBegan(undefined);
     super.abort();
   }
 
@@ -167,7 +168,7 @@ class WatchedSink extends PlainSink {
     try {
       return await this.#finish();
     } finally {
-      this.context.facts.messageEnded();
+      this.context.facts.mailBegan(undefined);
     }
   }
 
@@ -181,12 +182,14 @@ class WatchedSink extends PlainSink {
     if (!this.#refusal) {
       context.policy.input("mailSize", String(this.body.size));
       const kept = context.marks.effects.length;
-      if (!context.live.program.isEmpty("onDataReceived")) {
-        await context.facts.contentArrived(await this.body.content());
+      const failed = await this.#contentComplete();
+      this.#judge("onDataReceived", await context.run("onDataReceived"));
+      if (!this.#refusal && !this.#discard) {
+        const effects = context.marks.effects.slice(kept);
+        const found = await this.#findings(failed, effects);
+        await this.#takeFiltered();
+        return this.commit([...found, ...editsOf(effects)]);
       }
-      const result = await context.run("onDataReceived");
-      this.#judge("onDataReceived", result);
-      if (!this.#refusal && !this.#discard) return this.commit(editsOf(context.marks.effects.slice(kept)));
     }
     this.abort();
     return (
@@ -195,15 +198,57 @@ class WatchedSink extends PlainSink {
     );
   }
 
+  /** Shows the whole message to the facts; answers true when an authentication that was wanted could not be made. */
+  async #contentComplete(): Promise<boolean> {
+    const { facts, live, client, policy } = this.context;
+    const event = !live.program.isEmpty("onDataReceived");
+    // A submitter is known by his password; there is nothing to authenticate.
+    const results = live.config.authentication.results && client.authUser === "";
+    if (!event && !results) return false;
+    const spooled = await this.body.content();
+    const header = this.#headers.bytes;
+    const from = this.#headerOctets;
+    await facts.contentArrived({ asReceived: () => asReceived(header, spooled, from), spooled, parse: event });
+    return results && !(await facts.authenticate((variable) => policy.read(variable)));
+  }
+
+  /** The fields that say what was found. */
+  async #findings(failed: boolean, late: readonly PolicyEffect[]): Promise<HeaderEdit[]> {
+    const { facts, live, marks } = this.context;
+    const written = [...marks.effects, ...late, ...this.#written].some(
+      (effect) => "name" in effect && effect.name.toLowerCase() === "received-spf",
+    );
+    return findingEdits(await facts.findings(), live.config.server.name, { failed, spfWritten: written });
+  }
+
+  /** What filters that the script ran have made of the message takes its place. */
+  async #takeFiltered(): Promise<void> {
+    const { filtered } = this.context.facts;
+    if (filtered === undefined) return;
+    const { envelope, marks } = this.context;
+    const { added, deleted, quarantine, mailFrom } = filtered.changes;
+    for (const { address } of added) marks.effects.push({ kind: "addRcpt", address });
+    for (const address of deleted) marks.discarded.add(address);
+    if (quarantine !== "") marks.effects.push({ kind: "quarantine", text: quarantine });
+    if (mailFrom !== undefined) envelope.mailFrom = mailFrom;
+    if (!filtered.content.changed) return;
+    const before = this.body;
+    this.body = await filtered.content.write((prefix) => this.services.spool.openBody(prefix));
+    before.abort();
+  }
+
   async #headersComplete(rest: Buffer): Promise<void> {
     const { context } = this;
     context.facts.headersArrived(this.#headers.headers);
     this.#judge("onHeadersReceived", await context.run("onHeadersReceived"));
     if (this.#refusal) return;
-    const edits = editsOf([...context.sessionEffects, ...context.marks.effects]);
+    this.#written = [...context.sessionEffects, ...context.marks.effects];
+    const edits = editsOf(this.#written);
     context.marks.effects = context.marks.effects.filter((effect) => editOfEffect(effect) === undefined);
-    const section = this.#headers.bytes;
-    const header = edits.length === 0 ? section : editHeaders(section, edits, context.live.budget).header;
+    const { budget, config } = context.live;
+    const section = withoutForgedResults(this.#headers.bytes, this.#headers.headers, config.server.name);
+    const header = edits.length === 0 ? section : editHeaders(section, edits, budget).header;
+    this.#headerOctets += header.length;
     await this.body.write(header);
     if (rest.length > 0) await this.#bodyChunk(rest);
   }
@@ -226,6 +271,20 @@ class WatchedSink extends PlainSink {
     const reply = replyOf(event, result);
     if (reply && reply.code >= 400) this.#refusal = reply;
   }
+}
+
+/** The client's own header, and the spooled octets from `bodyStart` on. */
+function asReceived(header: Buffer, spooled: BodySource, bodyStart: number): MessageSource {
+  const memory = spooled.inMemory();
+  if (memory) return Buffer.concat([header, memory.subarray(bodyStart)]);
+  return (async function* () {
+    yield header;
+    let skip = bodyStart;
+    for await (const chunk of spooled.stream()) {
+      if (skip < chunk.length) yield chunk.subarray(skip);
+      skip = Math.max(0, skip - chunk.length);
+    }
+  })();
 }
 
 function editsOf(effects: readonly PolicyEffect[]): HeaderEdit[] {

@@ -36,6 +36,7 @@ import { type Live, makeLive } from "./live.ts";
 import { createMessageEvents } from "./message-events.ts";
 import { PolicyLists } from "./policy-lists.ts";
 import { createReception } from "./reception.ts";
+import { createSeal } from "./signing.ts";
 import { compileSnapshot, type Snapshot } from "./snapshot.ts";
 import { sendTlsReports } from "./tls-reports.ts";
 
@@ -113,6 +114,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       reporting === null
         ? undefined
         : new TlsReports({ organization: config.server.name, contact: reporting.contact, budget });
+    const seal = createSeal({ live: () => live, context: facts.checkContext, log: moduleLogger(log, "SMTP-OUT") });
     const makeDeliverer = (): PostalDeliverer =>
       createDeliverer({
         ...deliveryOptions(live, { state, tlsReports }),
@@ -121,6 +123,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         budget,
         log: moduleLogger(log, "SMTP-OUT"),
         relayPolicy: events.relay,
+        seal,
       });
     let deliverer = makeDeliverer();
     closers.push(() => deliverer.close());
@@ -128,7 +131,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     let limitsOf = destinationLimits(config);
     const spools: DiskSpool[] = [];
     const schedulers: Scheduler[] = [];
-    const waiting = new Map<string, (verdict: Outcome) => void>();
+    const waiting = new Map<string, (verdict: Outcome) => boolean>();
     closers.push(async () => {
       await Promise.all(schedulers.map((scheduler) => scheduler.stop(drainMs)));
       await Promise.all(spools.map((spool) => spool.close()));
@@ -163,7 +166,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
           log: moduleLogger(log, "QUEUE"),
           limitsOf: (destination) => limitsOf(destination),
           expand: (message) => expandRecipients(message, live, budget),
-          onProcessed: (id, verdict) => waiting.get(id)?.(verdict),
+          onProcessed: (id, verdict) => waiting.get(id)?.(verdict) ?? false,
           onSettled: (_message, results) => {
             for (const { kind } of results) {
               if (kind === "delivered") metrics.add("postern_recipients_delivered_total");
@@ -291,15 +294,16 @@ async function openShard(dir: string, shard: number, live: Live, log: Logger): P
 }
 
 function verdictWithin(
-  waiting: Map<string, (verdict: Outcome) => void>,
+  waiting: Map<string, (verdict: Outcome) => boolean>,
   id: string,
   timeoutMs: number,
 ): Promise<Outcome | undefined> {
   return new Promise((resolve) => {
-    const finish = (verdict: Outcome | undefined): void => {
+    const finish = (verdict: Outcome | undefined): boolean => {
       clearTimeout(timer);
       waiting.delete(id);
       resolve(verdict);
+      return (verdict?.code ?? 0) >= 500;
     };
     const timer = setTimeout(() => finish(undefined), timeoutMs);
     waiting.set(id, finish);

@@ -269,7 +269,7 @@ export const variables: readonly VariableRow[] = [
     "DMARCResult",
     { kind: "choice", values: ["pass", "fail", "none", "temperror", "permerror"] },
     { onDataReceived: "ro", onProcessing: "ro" },
-    "Result of checkDMARC (RFC 7489).",
+    "Result of checkDMARC (RFC 9989).",
     { lifetime: "message", source: "ours", producer: "checkDMARC", origin: "ours" },
   ),
   row(

@@ -128,7 +128,7 @@ export const methods: readonly MethodRow[] = [
     "message",
     ["remoteSmtpIp", "ehloHost", "mailFrom"],
     { DMARCResult: "temperror", DMARCPolicy: "none" },
-    "Evaluates DMARC (RFC 7489) over SPF and DKIM.",
+    "Evaluates DMARC (RFC 9989) over SPF and DKIM.",
     { origin: "ours", source: "ours" },
   ),
   lookup(

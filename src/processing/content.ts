@@ -45,6 +45,11 @@ export class WorkingMessage {
     return this.#header;
   }
 
+  /** The new body when it was replaced. */
+  get replacedBody(): Buffer | undefined {
+    return this.#body;
+  }
+
   get headers(): HeaderSection {
     this.#headers ??= parseHeaders(this.#header, this.#budget);
     return this.#headers;

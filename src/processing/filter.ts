@@ -26,6 +26,8 @@ export interface Filter {
   readonly priority: number;
   /** Domain and account level: whose mail it sees; absent at server level. */
   applies?(address: string): boolean;
+  /** It is run for each recipient alone; otherwise once for all whom it concerns. */
+  readonly perRecipient?: boolean;
   run(context: FilterContext): Promise<Decision>;
 }
 
@@ -47,9 +49,10 @@ export type FinalAction =
 /** A message that the filter sends: a vacation reply, a notification, a redirected copy. */
 export interface OutgoingMessage {
   envelope: Envelope;
-  /** Whole message; absent for the message at hand with `headerEdits` applied. */
+  /** Whole message; absent for the message at hand. */
   bytes?: Buffer;
-  headerEdits?: readonly HeaderEdit[];
+  /** Header section for the message at hand, with its blank line. */
+  header?: Buffer;
   /** Sent only when this key can be added to shared state for `ttlMs`. */
   once?: { key: string; ttlMs: number };
 }
@@ -70,6 +73,8 @@ export interface Decision {
   /** Keys to remember in shared state: Sieve's `duplicate`. */
   remember?: ReadonlyArray<{ key: string; ttlMs: number }>;
   tags?: readonly string[];
+  /** DKIM signatures to make when the message leaves. */
+  signatures?: ReadonlyArray<{ domain: string; selector: string; keyPath: string }>;
   exports?: Readonly<Record<string, string>>;
 }
 

@@ -8,9 +8,18 @@ import { outcome } from "../message/outcome.ts";
 import type { ParsedMessage } from "../message/parse.ts";
 import type { EventResult } from "../policy/types.ts";
 import type { QueuedMessage } from "../queue/types.ts";
+import type { WorkingMessage } from "./content.ts";
 import { type Decision, type Filter, type FinalAction, rejected } from "./filter.ts";
 
-export type OnProcessing = (message: QueuedMessage, parsed: ParsedMessage) => EventResult | Promise<EventResult>;
+/** What the event asked for; `filtered`: what the filters that it ran changed. */
+export type Processed = EventResult & { filtered?: Decision };
+
+/** `content` is the message as earlier filters left it; the event does not change it. */
+export type OnProcessing = (
+  message: QueuedMessage,
+  parsed: ParsedMessage,
+  content: WorkingMessage,
+) => Processed | Promise<Processed>;
 
 export function policyFilter(onProcessing: OnProcessing, priority = 200): Filter {
   return {
@@ -18,13 +27,13 @@ export function policyFilter(onProcessing: OnProcessing, priority = 200): Filter
     level: "server",
     priority,
     async run({ message, content }) {
-      return decisionOf(await onProcessing(message, await content.parsed()));
+      return decisionOf(await onProcessing(message, await content.parsed(), content));
     },
   };
 }
 
-function decisionOf(result: EventResult): Decision {
-  const { effects } = result;
+function decisionOf(result: Processed): Decision {
+  const { effects, filtered } = result;
   const text = (kind: "quarantine" | "hold") =>
     effects.findLast((effect) => effect.kind === kind) as { text: string } | undefined;
   const addresses = (...kinds: string[]) =>
@@ -34,11 +43,14 @@ function decisionOf(result: EventResult): Decision {
   const action =
     actionOf(result) ??
     (hold && ({ kind: "hold", reason: hold.text } as const)) ??
-    (quarantine && ({ kind: "quarantine", reason: quarantine.text } as const));
+    (quarantine && ({ kind: "quarantine", reason: quarantine.text } as const)) ??
+    filtered?.action;
   return {
+    ...filtered,
     headerEdits: effects.map(editOfEffect).filter((edit) => edit !== undefined),
-    addRecipients: addresses("addRcpt", "addBcc"),
-    removeRecipients: addresses("discardRcpt"),
+    addRecipients: [...(filtered?.addRecipients ?? []), ...addresses("addRcpt", "addBcc")],
+    removeRecipients: [...(filtered?.removeRecipients ?? []), ...addresses("discardRcpt")],
+    signatures: effects.filter((effect) => effect.kind === "signDkim"),
     tags: effects.flatMap((effect) => (effect.kind === "tag" ? [effect.text] : [])),
     ...(action === undefined ? {} : { action }),
   };

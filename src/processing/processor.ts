@@ -38,6 +38,7 @@ interface Marks {
   deliveries?: readonly DeliveryMark[];
   quarantine?: { reason: string };
   tags?: readonly string[];
+  signatures?: Decision["signatures"];
   /** Set on a message that was split off: its fate is decided. */
   decided?: FinalAction;
   wasHeld?: boolean;
@@ -132,6 +133,9 @@ class Run {
     if (decision.mailFrom !== undefined) this.#message.envelope.mailFrom = decision.mailFrom;
     Object.assign(this.#message.exports, decision.exports);
     if (decision.tags?.length) this.#message.marks.tags = [...(this.#marks.tags ?? []), ...decision.tags];
+    if (decision.signatures?.length) {
+      this.#message.marks.signatures = [...(this.#marks.signatures ?? []), ...decision.signatures];
+    }
     this.#changeRecipients(decision, target);
   }
 
@@ -242,7 +246,7 @@ class Run {
     if (outgoing.bytes !== undefined) body = open(outgoing.bytes);
     else {
       const content = outgoing.content.copy();
-      content.edit(outgoing.headerEdits ?? []);
+      if (outgoing.header !== undefined) content.replace(outgoing.header, undefined);
       body = await content.write(open);
     }
     const id = await spool.commit(body, {

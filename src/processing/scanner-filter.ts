@@ -7,6 +7,7 @@ import type { Budget } from "../config/budget.ts";
 import { outcome } from "../message/outcome.ts";
 import { MilterChain } from "../scanners/milter/chain.ts";
 import type { MilterClient } from "../scanners/milter/link.ts";
+import { clientMacro } from "../scanners/milter/macros.ts";
 import { type LevelHeaders, levelEdits, levelHeaders } from "../scanners/scores.ts";
 import { type ScanInput, type Scanner, ScannerError, type ScanVerdict } from "../scanners/types.ts";
 import { type Decision, type Filter, type FilterContext, type FinalAction, rejected } from "./filter.ts";
@@ -118,15 +119,8 @@ async function playMilter(
   hostName: string,
   budget: Budget,
 ): Promise<Decision> {
-  const known: Readonly<Record<string, string>> = {
-    i: message.id,
-    j: hostName,
-    auth_authen: message.client.authUser,
-    mail_addr: message.envelope.mailFrom,
-    tls_version: message.client.tls.split(" ")[0] ?? "",
-    cipher: message.client.tls.split(" ")[1] ?? "",
-  };
-  const chain = new MilterChain([client], (name) => known[name], budget, true);
+  const macro = (name: string) => clientMacro(name, message.client, message.envelope, hostName, message.id);
+  const chain = new MilterChain([client], macro, budget, true);
   try {
     const refused: string[] = [];
     const { remoteIp, remotePort, ehlo } = message.client;

@@ -1,9 +1,12 @@
 /**
  * A Sieve script as a filter of the chain: runs it and turns its actions into a Decision (RFC 5228 §2.10, §4).
  * Invariants: an implicit keep is "pass" and leaves earlier decisions alone; an explicit keep is a decision. A script
- * that fails leaves the implicit keep and a logged reason. Below server level a script runs once for each recipient.
+ * that fails leaves the implicit keep and a logged reason. One that asks for the recipient runs once for each, others
+ * once for all whom they concern. What goes out is made by src/sieve/replies.
  * Failure: none of the script's making; errors of the state store fail the filter.
  */
+import { createHash } from "node:crypto";
+import { createHash } from "node:crypto";
 import type { Budget } from "../config/budget.ts";
 import { domainOf, type Envelope } from "../message/envelope.ts";
 import { parseHeaders } from "../message/headers.ts";
@@ -11,12 +14,16 @@ import { outcome } from "../message/outcome.ts";
 import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
 import { type LevelHeaders, levelHeaders, sieveScores } from "../scanners/scores.ts";
 import type { SieveScript } from "../sieve/compile.ts";
-import type { Action, RedirectAction } from "../sieve/result.ts";
+import type { SieveEnvelope } from "../sieve/host.ts";
+import type { OutgoingMessage as SieveMail } from "../sieve/replies/compose.ts";
+import { abuseReport, notification } from "../sieve/replies/notification.ts";
+import { redirection } from "../sieve/replies/redirection.ts";
+import { vacationReply } from "../sieve/replies/vacation.ts";
+import type { Action, RedirectAction, VacationAction } from "../sieve/result.ts";
 import { runSieve, type SieveResult } from "../sieve/run.ts";
 import type { SieveSettings } from "../sieve/settings.ts";
 import type { SharedState } from "../state/types.ts";
 import type { Logger } from "../telemetry/log.ts";
-import { digest, mailtoNotification, type ReplyContext, vacationReply } from "./automatic-reply.ts";
 import type { WorkingMessage } from "./content.ts";
 import type {
   Decision,
@@ -42,25 +49,34 @@ export interface SieveFilterOptions {
   isLocal: (address: string) => boolean;
   /** Folder hints for recipients stored elsewhere; off = a warning and keep. */
   relayFolders: boolean;
+  /** The account that an address belongs to, lower case; its detail (RFC 5233) is no part of that. */
+  accountOf: (address: string) => string;
   levelNames?: LevelHeaders;
 }
 
-/** Marks a redirected copy with whose script sent it, so that a loop ends at its second round. */
-export const redirectedHeader = "X-Postern-Redirected-By";
 /** Folder that a relayed message should go to at the next server. */
 export const folderHeader = "X-Postern-Folder";
 
 export function sieveFilter(script: SieveScript, options: SieveFilterOptions): Filter {
   const { level, owner = "" } = options;
+  const wanted = owner.toLowerCase();
   const matches = (address: string) =>
-    level === "domain" ? domainOf(address) === owner.toLowerCase() : address.toLowerCase() === owner.toLowerCase();
+    level === "domain" ? domainOf(address) === wanted : options.accountOf(address) === wanted;
   return {
     name: `sieve ${script.file}`,
     level,
     priority: options.priority,
+    perRecipient: asksForRecipient(script),
     ...(level === "server" ? {} : { applies: matches }),
     run: (context) => new SieveRun(script, options, context).run(),
   };
+}
+
+/** RFC 5228 §5.4: "to" is the recipient at hand; with such a test a script has something of its own to say to each. */
+const recipientCapabilities = ["envelope", "environment", "vacation", "enotify"];
+
+function asksForRecipient({ capabilities }: SieveScript): boolean {
+  return recipientCapabilities.some((name) => capabilities.has(name));
 }
 
 class SieveRun {
@@ -105,19 +121,25 @@ class SieveRun {
     return this.#runOnce(recipient, known);
   }
 
-  async #runOnce(recipient: QueuedRecipient, known: ReadonlyMap<string, boolean>): Promise<SieveResult> {
+  #envelope(recipient: QueuedRecipient): SieveEnvelope {
     const { client, envelope } = this.#message;
+    return {
+      from: envelope.mailFrom,
+      to: recipient.address,
+      ...(recipient.orcpt === undefined ? {} : { originalTo: recipient.orcpt.replace(/^rfc822;/i, "") }),
+      ...(client.authUser === "" ? {} : { auth: client.authUser }),
+      parts: envelopeParts(envelope, recipient),
+    };
+  }
+
+  async #runOnce(recipient: QueuedRecipient, known: ReadonlyMap<string, boolean>): Promise<SieveResult> {
+    const { client } = this.#message;
     const { spamtest, virustest } = sieveScores(this.#content.headers, this.#options.levelNames ?? levelHeaders);
     return runSieve(
       this.#script,
       {
         message: await this.#content.parsed(),
-        envelope: {
-          from: envelope.mailFrom,
-          to: recipient.address,
-          ...(recipient.orcpt === undefined ? {} : { originalTo: recipient.orcpt.replace(/^rfc822;/i, "") }),
-          ...(client.authUser === "" ? {} : { auth: client.authUser }),
-        },
+        envelope: this.#envelope(recipient),
         environment: {
           "remote-ip": client.remoteIp,
           "remote-host": this.#message.exports.remoteHost ?? "",
@@ -217,52 +239,89 @@ class SieveRun {
   }
 
   #outgoing(action: Action, recipient: QueuedRecipient): OutgoingMessage | undefined {
-    const context: ReplyContext = {
-      headers: this.#content.headers,
-      mailFrom: this.#message.envelope.mailFrom,
-      recipient: recipient.address,
-      hostName: this.#options.hostName,
-      now: Date.now(),
-    };
+    const { settings } = this.#options;
     switch (action.action) {
       case "redirect":
         return this.#redirect(action, recipient);
       case "vacation":
-        return vacationReply(action, context);
+        return this.#vacation(action, recipient);
       case "notify":
-        return mailtoNotification(action, context);
+        return automatic(notification(action, this.#envelope(recipient), settings));
       case "report":
-        this.#options.log.warn({ queueId: this.#message.id }, "Sieve report action: not supported here");
-        return undefined;
+        return automatic(abuseReport(action, this.#envelope(recipient), settings));
       default:
         return undefined;
     }
   }
 
+  #vacation(action: VacationAction, recipient: QueuedRecipient): OutgoingMessage | undefined {
+    const { send, reason, trackingKey } = vacationReply(action, this.#envelope(recipient), this.#options.settings);
+    if (reason !== "") this.#options.log.debug({ queueId: this.#message.id, reason }, "no vacation reply");
+    const outgoing = automatic(send);
+    if (outgoing === undefined) return undefined;
+    // RFC 5230 §4.2: once per sender and handle within the period, for each recipient.
+    const key = digest("vacation", this.#options.accountOf(recipient.address), trackingKey);
+    return { ...outgoing, once: { key, ttlMs: action.period * 1_000 } };
+  }
+
   /** RFC 5228 §4.2, §10: a copy that has been through this script before is a loop. */
   #redirect(action: RedirectAction, recipient: QueuedRecipient): OutgoingMessage | undefined {
-    const headers = this.#content.headers;
-    const mine = recipient.address.toLowerCase();
-    const looped =
-      headers.all(redirectedHeader).some((field) => field.value.toLowerCase() === mine) ||
-      headers.all("received").length >= this.#options.budget.receivedHeaders;
-    if (looped) {
+    const copy = redirection(action, this.#envelope(recipient), this.#options.settings);
+    const hops = this.#content.headers.all("received").length;
+    if (copy === undefined || hops >= this.#options.budget.receivedHeaders) {
       this.#options.log.warn({ queueId: this.#message.id, to: action.address }, "Sieve redirect would loop: kept");
       return undefined;
     }
     const notify = action.notify?.split(",") as Envelope["rcptTo"][number]["notify"];
+    const { ret: asked, ...envelope } = this.#message.envelope;
+    const ret = (action.ret as Envelope["ret"]) ?? asked;
     return {
       envelope: {
-        ...this.#message.envelope,
+        ...envelope,
+        ...(ret === undefined ? {} : { ret }),
+        mailFrom: copy.from,
         rcptTo: [{ address: action.address, ...(notify === undefined ? {} : { notify }) }],
       },
-      headerEdits: [{ op: "add", name: redirectedHeader, value: recipient.address, at: "top" }],
+      header: copy.message.subarray(0, parseHeaders(copy.message, this.#options.budget).bodyStart),
     };
   }
 
   #duplicateKey(key: string, recipient: QueuedRecipient): string {
     return digest(this.#options.level, this.#options.owner ?? recipient.address, key);
   }
+}
+
+/** RFC 6009 §4: the DSN parameters as the envelope test sees them. */
+function envelopeParts(envelope: Envelope, recipient: QueuedRecipient): Record<string, string> {
+  const { envid, ret } = envelope;
+  const { notify, orcpt } = recipient;
+  return {
+    ...(notify === undefined ? {} : { notify: notify.join(",") }),
+    ...(orcpt === undefined ? {} : { orcpt }),
+    ...(ret === undefined ? {} : { ret }),
+    ...(envid === undefined ? {} : { envid }),
+  };
+}
+
+/** A message of our own: no report is wanted about it (RFC 3834 §3). */
+function automatic(mail: SieveMail | undefined): OutgoingMessage | undefined {
+  if (mail === undefined || mail.to.length === 0) return undefined;
+  return {
+    envelope: {
+      mailFrom: mail.from,
+      rcptTo: mail.to.map((address) => ({ address, notify: ["NEVER"] })),
+      declaredSize: 0,
+      body: "8BITMIME",
+      smtpUtf8: mail.to.some((address) => /[^\x00-\x7f]/.test(address)),
+      requireTls: false,
+    },
+    bytes: mail.message,
+  };
+}
+
+/** A key of fixed length for shared state. */
+function digest(...parts: string[]): string {
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

@@ -18,7 +18,7 @@ export interface ProcessingOptions {
   budget: Budget;
   log: Logger;
   now: () => number;
-  onProcessed?: (id: string, verdict: Outcome) => void;
+  onProcessed?: (id: string, verdict: Outcome) => boolean;
   /** Called with the next attempt's time (ms since epoch) of a message that processing put off. */
   onDeferred: (until: number) => void;
 }
@@ -51,12 +51,12 @@ export class Processing {
     message.state = "received"; // so that a message put back is processed again
     this.#active--;
     this.#line.shift()?.();
-    onProcessed?.(message.id, verdictOutcome(verdict));
-    return this.#obey(message, verdict);
+    const told = onProcessed?.(message.id, verdictOutcome(verdict)) ?? false;
+    return this.#obey(message, verdict, told);
   }
 
   /** True when delivery may begin. */
-  async #obey(message: QueuedMessage, verdict: ProcessingVerdict): Promise<boolean> {
+  async #obey(message: QueuedMessage, verdict: ProcessingVerdict, told: boolean): Promise<boolean> {
     switch (verdict.kind) {
       case "continue":
         markProcessed(message);
@@ -65,7 +65,9 @@ export class Processing {
         return true;
       case "reject":
         message.state = "filter reject";
-        await this.#options.settlement.reject(message, verdict.outcome);
+        // The client has the 552 and with it the duty to tell the sender: no report, nothing to keep.
+        if (told) await this.#options.spool.remove(message.id);
+        else await this.#options.settlement.reject(message, verdict.outcome);
         return false;
       case "discard":
         this.#options.log.info({ queueId: message.id, reason: verdict.reason }, "message discarded by a filter");

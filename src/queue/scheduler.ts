@@ -52,8 +52,8 @@ export interface SchedulerOptions {
   limitsOf?: (destination: string) => DestinationLimits;
   /** Default: `effectOf`. */
   effectOf?: (result: DeliveryResult) => DestinationEffect;
-  /** Called with each verdict of processing (smtpfilters.md §7.4). */
-  onProcessed?: (id: string, verdict: Outcome) => void;
+  /** Called with each verdict of processing; true: a waiting client is told of it (smtpfilters.md §7.4). */
+  onProcessed?: (id: string, verdict: Outcome) => boolean;
   /** Called when a message has left or stays after a round of attempts. */
   onSettled?: (message: QueuedMessage, results: DeliveryResult[]) => void;
 }

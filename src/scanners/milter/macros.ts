@@ -3,11 +3,40 @@
  * by what a filter asked for in the negotiation (SETSYMLIST).
  * Invariant: names are looked up without braces; values without one are left out.
  */
+import type { ClientInfo, Envelope } from "../../message/envelope.ts";
 import { printable } from "../../message/outcome.ts";
 import type { Negotiation, Stage } from "./codec.ts";
 
 /** Answers a macro's value by its name without braces, e.g. "auth_authen", "i"; undefined when there is none. */
 export type MacroSource = (name: string) => string | undefined;
+
+/** The value of a macro from what is known of a client and its message. */
+export function clientMacro(
+  name: string,
+  client: ClientInfo,
+  envelope: Envelope | undefined,
+  hostName: string,
+  id: string,
+): string | undefined {
+  switch (name) {
+    case "i":
+      return id;
+    case "j":
+      return hostName;
+    case "_":
+      return `[${client.remoteIp}]`;
+    case "auth_authen":
+      return client.authUser;
+    case "mail_addr":
+      return envelope?.mailFrom;
+    case "tls_version":
+      return client.tls.split(" ")[0];
+    case "cipher":
+      return client.tls.split(" ")[1];
+    default:
+      return undefined;
+  }
+}
 
 const defaults: Readonly<Record<Stage, readonly string[]>> = {
   connect: ["j", "daemon_name", "daemon_addr", "v", "_"],

@@ -21,6 +21,8 @@ export interface Transaction {
   mail: MailParameters;
   recipients: readonly Recipient[];
   body: BodySource;
+  /** Signs what is about to be sent, after everything that changes it; answers the whole to send. */
+  seal?: ((body: BodySource) => Promise<BodySource>) | undefined;
 }
 
 export interface TransactionResult {
@@ -104,8 +106,10 @@ class Sender {
       lmtp: connection.options.lmtp,
       tlsVerified: connection.tlsInfo !== "" && connection.tlsVerified,
     };
-    const body = await this.#fitting();
-    if (!body) return this.#rest(cannotConvert);
+    const fitting = await this.#fitting();
+    if (!fitting) return this.#rest(cannotConvert);
+    const body = await this.#sealed(fitting);
+    if (!body) return;
     const memory = body.inMemory();
     // 8BITMIME may be said of 7-bit content (RFC 6152 §2), so a streamed body need not be read twice.
     const eightBit = mail.body !== "7BIT" || !memory || !isAscii(memory);
@@ -145,6 +149,20 @@ class Sender {
     const converted = toSevenBit(Buffer.from(whole.buffer, whole.byteOffset, whole.length), budget);
     this.#body = converted && inMemoryBody(converted);
     return this.#body;
+  }
+
+  /** The body with its signatures; undefined when it can't be signed, which defers all recipients. */
+  async #sealed(body: BodySource): Promise<BodySource | undefined> {
+    const { seal } = this.#transaction;
+    if (seal === undefined) return body;
+    try {
+      this.#body = await seal(body);
+      return this.#body;
+    } catch (error) {
+      const text = `message can't be signed: ${printable(error instanceof Error ? error.message : String(error))}`;
+      this.#rest(outcome.defer({ code: 451, enhanced: "4.3.0", text, origin: "engine" }));
+      return undefined;
+    }
   }
 
   /** RFC 5321 §4.1.1.4 for a host without PIPELINING: a command, then its answer. */

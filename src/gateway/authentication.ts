@@ -1,0 +1,50 @@
+/**
+ * Authentication-Results (RFC 8601) and Received-SPF (RFC 7208 §9.1) of received mail: fields that pretend to be ours
+ * are taken out, and what the checks found is written on top.
+ * Invariants: our authserv-id is `server.name`; nothing is asked for here that a check has not found already.
+ * Failure: none.
+ */
+import { authenticationResults, spfAuthResult } from "../checks/authenticate.ts";
+import { type AuthResult, formatAuthenticationResults, isForgedAuthenticationResults } from "../checks/authres.ts";
+import type { Findings } from "../checks/facts.ts";
+import type { HeaderEdit } from "../message/edit.ts";
+import type { HeaderSection } from "../message/headers.ts";
+
+/** The section without the fields that claim our authserv-id (RFC 8601 §5); the same octets when there is none. */
+export function withoutForgedResults(header: Buffer, { fields }: HeaderSection, authservId: string): Buffer {
+  const ours = new Set([authservId.toLowerCase()]);
+  const forged = fields.filter(
+    ({ lower, bytes }) =>
+      lower === "authentication-results" &&
+      isForgedAuthenticationResults({ name: lower, raw: bytes.toString("latin1").trimEnd() }, ours),
+  );
+  if (forged.length === 0) return header;
+  const kept: Buffer[] = [];
+  let from = 0;
+  for (const { start, end } of forged) {
+    kept.push(header.subarray(from, start));
+    from = end;
+  }
+  return Buffer.concat([...kept, header.subarray(from)]);
+}
+
+/**
+ * The fields that tell what was found; none when nothing was checked. `failed`: the whole authentication was wanted
+ * and could not be made. `spfWritten`: the policy has written a Received-SPF of its own.
+ */
+export function findingEdits(
+  { spf, receivedSpf, authentication }: Findings,
+  authservId: string,
+  { failed, spfWritten }: { failed: boolean; spfWritten: boolean },
+): HeaderEdit[] {
+  const results: AuthResult[] = authentication ? authenticationResults(authentication) : [];
+  if (!authentication && spf) results.push(spfAuthResult(spf));
+  if (!authentication && failed) results.push({ method: "dmarc", result: "temperror", properties: [] });
+  if (results.length === 0) return [];
+  const value = formatAuthenticationResults({ authservId, results }, false);
+  const edits: HeaderEdit[] = [{ op: "add", name: "Authentication-Results", value, at: "top" }];
+  if (receivedSpf !== undefined && !spfWritten) {
+    edits.push({ op: "add", name: "Received-SPF", value: receivedSpf, at: "top" });
+  }
+  return edits;
+}
