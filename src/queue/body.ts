@@ -17,6 +17,8 @@ export class SpoolBody implements BodyWriter {
   readonly #folder: string;
   readonly #threshold: number;
   #buffer: Buffer;
+  /** A block that is on disk and can be filled again. */
+  #spare: Buffer | undefined;
   #used = 0;
   #size = 0;
   #name: string | undefined;
@@ -118,8 +120,10 @@ export class SpoolBody implements BodyWriter {
 
   /** Hands the full block to the disk; two blocks are in memory at most when the caller heeds back-pressure. */
   #flushBlock(): Promise<void> {
-    const block = this.#buffer.subarray(0, this.#used);
-    this.#buffer = Buffer.allocUnsafeSlow(blockBytes);
+    const full = this.#buffer;
+    const block = full.subarray(0, this.#used);
+    this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(blockBytes);
+    this.#spare = undefined;
     this.#used = 0;
     const at = this.#written;
     this.#written += block.length;
@@ -132,6 +136,7 @@ export class SpoolBody implements BodyWriter {
       } catch (error) {
         this.#error = error as Error; // reported by finishFile
       }
+      this.#spare = full;
     })();
     return this.#writing;
   }
