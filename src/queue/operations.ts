@@ -80,7 +80,8 @@ export function createOperations(options: OperationsOptions): QueueOperations {
       message.state = message.recipients.some(({ state }) => state === "received") ? "received" : "processed";
       message.nextAttempt = now();
       await spool.update(message);
-      scheduler?.wake();
+      // Whoever releases a message wants it tried, even where its destination is thought to be down.
+      await scheduler?.retryNow([message.id]);
     },
     async delete(message) {
       await spool.remove(message.id);
