@@ -47,6 +47,8 @@ export const budgetDefaults = {
   // policy: compile
   elseBranches: 1_000,
   expansions: 256,
+  // policy: prove and diff
+  proveCases: 20_000,
   // policy and Sieve: run
   callDepth: 64,
   lookupMs: 10_000,
@@ -125,6 +127,11 @@ export const budgetDefaults = {
   tlsReportRows: 10_000,
   bounceText: 64 * 1024,
   bounceRecipients: 1_000,
+  // decision records
+  recordSteps: 2_000,
+  recordFacts: 1_000,
+  recordHeader: 64 * 1024,
+  recordsPending: 20_000,
 } as const;
 
 export type BudgetField = keyof typeof budgetDefaults;
