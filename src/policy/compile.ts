@@ -3,6 +3,7 @@
  * Failure: a script with errors gives diagnostics and no program; any text gives an answer in bounded time.
  */
 import { createHash } from "node:crypto";
+import type { Script } from "../../grammar/smtpfilters/ast.ts";
 import { parse } from "../../grammar/smtpfilters/parser.ts";
 import { type Budget, budgetDefaults } from "../config/budget.ts";
 import { compileModule } from "../language/compile.ts";
@@ -21,6 +22,9 @@ import type { EventName, FactSource, PolicyContext, PolicyProgram, PolicySession
 /** Part of the hash: a change of meaning of the same text must show as another policy. */
 const compilerVersion = "1";
 
+/** Mistakes after which lowering would not end, or would read operands that are not there. */
+const unfitToLower: ReadonlySet<string> = new Set(["P009", "P015", "P018", "P019"]);
+
 export interface PolicyOptions {
   /** Name for diagnostics. */
   file: string;
@@ -33,14 +37,24 @@ export type PolicyResult =
   | { ok: true; program: Policy; diagnostics: Diagnostic[] }
   | { ok: false; diagnostics: Diagnostic[] };
 
-export function compilePolicy(source: string, options: PolicyOptions): PolicyResult {
+/** A script as an editor needs it: what could be read, and everything that is wrong with it. */
+export interface PolicyAnalysis {
+  /** Undefined when the text is too large to be read. */
+  script: Script | undefined;
+  diagnostics: Diagnostic[];
+  /** Undefined when the script has errors. */
+  lowered: Lowered | undefined;
+}
+
+/** The compiler without its last stage: no code is made. */
+export function analysePolicy(source: string, options: PolicyOptions): PolicyAnalysis {
   const budget = options.budget ?? budgetDefaults;
   const text = new SourceText(options.file, source);
   const reporter = new Reporter(text, options.strict ?? false);
   const size = Buffer.byteLength(source);
   if (size > budget.scriptBytes) {
     reporter.report("P006", { start: 0, end: 0 }, `the script has ${size} bytes, the limit is ${budget.scriptBytes}`);
-    return { ok: false, diagnostics: reporter.diagnostics() };
+    return { script: undefined, diagnostics: reporter.diagnostics(), lowered: undefined };
   }
   const { script, problems } = parse(source, { nesting: budget.nesting });
   for (const problem of problems) {
@@ -48,12 +62,21 @@ export function compilePolicy(source: string, options: PolicyOptions): PolicyRes
     reporter.report(code, problem, problem.message, problem.hint, codes[code].severity);
   }
   const checked = check(script, budget, reporter);
-  if (reporter.failed) return { ok: false, diagnostics: reporter.diagnostics() };
+  // Most mistakes leave the rest of the script readable: its variables and values are looked at all the same.
+  if (reporter.diagnostics().some(({ code }) => unfitToLower.has(code))) {
+    return { script, diagnostics: reporter.diagnostics(), lowered: undefined };
+  }
   const lowered = lower(checked, text, budget, reporter);
   if (!reporter.failed) checkFlow(lowered.module, reporter);
   const diagnostics = reporter.diagnostics();
-  if (hasErrors(diagnostics)) return { ok: false, diagnostics };
-  return { ok: true, program: new Policy(source, options.file, lowered, diagnostics, budget), diagnostics };
+  return { script, diagnostics, lowered: hasErrors(diagnostics) ? undefined : lowered };
+}
+
+export function compilePolicy(source: string, options: PolicyOptions): PolicyResult {
+  const { diagnostics, lowered } = analysePolicy(source, options);
+  if (lowered === undefined) return { ok: false, diagnostics };
+  const program = new Policy(source, options.file, lowered, diagnostics, options.budget ?? budgetDefaults);
+  return { ok: true, program, diagnostics };
 }
 
 export class Policy implements PolicyProgram {

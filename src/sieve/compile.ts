@@ -4,6 +4,7 @@
  * went into it; nothing here reads files. Failure: `ok: false` with diagnostics; never throws on bad source.
  */
 import { createHash } from "node:crypto";
+import type { CommandNode } from "../../grammar/sieve/ast.ts";
 import { parserLimits, parseSieve } from "../../grammar/sieve/parser.ts";
 import { type Budget, BudgetExceeded, budgetDefaults } from "../config/budget.ts";
 import { type CompiledModule, compileModule } from "../language/compile.ts";
@@ -59,12 +60,41 @@ export type CompileSieveResult =
   | { ok: true; script: SieveScript; diagnostics: Diagnostic[] }
   | { ok: false; stage: Stage; diagnostics: Diagnostic[] };
 
+/** A script as an editor needs it: what could be read, and everything that is wrong with it. */
+export interface SieveAnalysis {
+  commands: readonly CommandNode[];
+  diagnostics: Diagnostic[];
+  /** The stage that found errors; undefined when there are none. */
+  failed: Stage | undefined;
+}
+
+/** The compiler without its last stage: no code is made. */
+export function analyseSieve(source: string, options: CompileSieveOptions): SieveAnalysis {
+  const { commands, diagnostics, failed } = analyse(source, options);
+  return { commands, diagnostics, failed };
+}
+
 export function compileSieve(source: string, options: CompileSieveOptions): CompileSieveResult {
+  const { diagnostics, failed, lowered } = analyse(source, options);
+  if (failed !== undefined || lowered === undefined) return { ok: false, stage: failed ?? "generate", diagnostics };
+  try {
+    const script = assemble(lowered.module, lowered.entries, lowered.capabilities, options);
+    return { ok: true, script, diagnostics };
+  } catch (problem) {
+    return { ok: false, stage: "generate", diagnostics: [...diagnostics, describeProblem(problem, options.file)] };
+  }
+}
+
+interface Analysed extends SieveAnalysis {
+  lowered?: { module: Module; entries: readonly Entry[]; capabilities: ReadonlySet<string> };
+}
+
+function analyse(source: string, options: CompileSieveOptions): Analysed {
   const settings = options.settings ?? defaultSettings;
-  const parsed = parseSieve(source, options.file, { ...parserLimits, script: settings.scriptBytes });
-  if (parsed.errors.length > 0) {
-    const diagnostics = parsed.errors.map(({ message, span }) => error(codes.syntax, message, span));
-    return { ok: false, stage: "parse", diagnostics };
+  const { commands, errors } = parseSieve(source, options.file, { ...parserLimits, script: settings.scriptBytes });
+  if (errors.length > 0) {
+    const diagnostics = errors.map(({ message, span }) => error(codes.syntax, message, span));
+    return { commands, failed: "parse", diagnostics };
   }
   const context: CheckContext = {
     registry: options.registry ?? registry,
@@ -76,15 +106,20 @@ export function compileSieve(source: string, options: CompileSieveOptions): Comp
   const module: Module = { language: "sieve", file: options.file, slots: table.slots, entries: {}, routines: [] };
   const includes = new Includes(context, module, table, options.includeLoader);
   const checker = new Checker(context, includes.newScope());
-  const calls = checker.block(parsed.commands);
-  if (checker.failed) return { ok: false, stage: "validate", diagnostics: checker.diagnostics };
+  const calls = checker.block(commands);
+  if (checker.failed) return { commands, failed: "validate", diagnostics: checker.diagnostics };
   try {
     const entries = lowerEntries(calls, new Lowering(module, checker.scope, includes));
-    const script = assemble(module, entries, checker.scope.enabled, options);
-    return { ok: true, script, diagnostics: [...checker.diagnostics, ...includes.diagnostics] };
+    const diagnostics = [...checker.diagnostics, ...includes.diagnostics];
+    return {
+      commands,
+      failed: undefined,
+      diagnostics,
+      lowered: { module, entries, capabilities: checker.scope.enabled },
+    };
   } catch (problem) {
     const last = describeProblem(problem, options.file);
-    return { ok: false, stage: "generate", diagnostics: [...checker.diagnostics, ...includes.diagnostics, last] };
+    return { commands, failed: "generate", diagnostics: [...checker.diagnostics, ...includes.diagnostics, last] };
   }
 }
 
