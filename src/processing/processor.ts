@@ -100,19 +100,18 @@ class Run {
     for (const branch of [...this.#branches]) {
       const concerned = branch.recipients.filter((recipient) => filter.applies?.(recipient.address) ?? true);
       if (concerned.length === 0) continue;
-      const began = performance.now();
-      const decision = await filter.run({ message: this.#message, content: branch.content, recipients: concerned });
-      this.#options.log.debug(
-        {
-          queueId: this.#message.id,
-          filter: filter.name,
-          action: decision.action?.kind,
-          ms: performance.now() - began,
-        },
-        "filter ran",
-      );
-      this.#take(decision, concerned, branch);
+      if (filter.perRecipient) for (const recipient of concerned) await this.#ask(filter, [recipient], branch);
+      else await this.#ask(filter, concerned, branch);
     }
+  }
+
+  async #ask(filter: Filter, concerned: QueuedRecipient[], branch: Branch): Promise<void> {
+    const began = performance.now();
+    const decision = await filter.run({ message: this.#message, content: branch.content, recipients: concerned });
+    const ms = performance.now() - began;
+    const action = decision.action?.kind;
+    this.#options.log.debug({ queueId: this.#message.id, filter: filter.name, action, ms }, "filter ran");
+    this.#take(decision, concerned, branch);
   }
 
   #take(decision: Decision, concerned: QueuedRecipient[], branch: Branch): void {
@@ -180,7 +179,7 @@ class Run {
     const groups = this.#branches
       .flatMap((branch) => this.#byFate(branch))
       .filter((group) => group.recipients.length > 0);
-    const [own, ...others] = groups;
+    const [own, ...others] = togetherRefused(groups);
     for (const group of others) await this.#splitOff(group);
     for (const outgoing of this.#send) await this.#sendOne(outgoing);
     for (const { key, ttlMs } of this.#remember) await this.#options.state.set("sieve-duplicate", key, "", ttlMs);
@@ -288,6 +287,17 @@ class Run {
 
 interface Group extends Branch {
   fate: FinalAction;
+}
+
+/**
+ * RFC 5429 §2.1.1: the message at hand may be refused to its client only when it is refused for every recipient; else
+ * it goes on with those who take it, and refusals are split off and reported.
+ */
+function togetherRefused(groups: Group[]): Group[] {
+  const first = groups.findIndex((group) => group.fate.kind !== "reject");
+  if (first >= 0) return [groups[first]!, ...groups.slice(0, first), ...groups.slice(first + 1)];
+  const [refused] = groups;
+  return refused ? [{ ...refused, recipients: groups.flatMap((group) => group.recipients) }] : [];
 }
 
 function waiting(text: string): Outcome {

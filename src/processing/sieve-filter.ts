@@ -6,7 +6,6 @@
  * Failure: none of the script's making; errors of the state store fail the filter.
  */
 import { createHash } from "node:crypto";
-import { createHash } from "node:crypto";
 import type { Budget } from "../config/budget.ts";
 import { domainOf, type Envelope } from "../message/envelope.ts";
 import { parseHeaders } from "../message/headers.ts";
@@ -291,15 +290,22 @@ class SieveRun {
   }
 }
 
-/** RFC 6009 §4: the DSN parameters as the envelope test sees them. */
-function envelopeParts(envelope: Envelope, recipient: QueuedRecipient): Record<string, string> {
-  const { envid, ret } = envelope;
+/** RFC 6009 §2, §3: the DSN and DELIVERBY parameters as the envelope test sees them. */
+function envelopeParts({ envid, ret, deliverBy }: Envelope, recipient: QueuedRecipient): Record<string, string> {
   const { notify, orcpt } = recipient;
   return {
     ...(notify === undefined ? {} : { notify: notify.join(",") }),
     ...(orcpt === undefined ? {} : { orcpt }),
     ...(ret === undefined ? {} : { ret }),
     ...(envid === undefined ? {} : { envid }),
+    ...(deliverBy === undefined
+      ? {}
+      : {
+          bytimeabsolute: new Date(deliverBy.deadline).toISOString(),
+          bytimerelative: String(Math.round((deliverBy.deadline - Date.now()) / 1_000)),
+          bymode: deliverBy.mode === "N" ? "NOTIFY" : "RETURN",
+          bytrace: String(deliverBy.trace),
+        }),
   };
 }
 

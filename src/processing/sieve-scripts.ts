@@ -6,6 +6,7 @@
 import type { Budget } from "../config/budget.ts";
 import { type Diagnostic, hasErrors } from "../language/diagnostic.ts";
 import { compileSieve, type SieveScript } from "../sieve/compile.ts";
+import type { IncludeLoader } from "../sieve/includes.ts";
 import { type Profile, profiles } from "../sieve/profile.ts";
 import type { SieveSettings } from "../sieve/settings.ts";
 import type { Filter, FilterLevel } from "./filter.ts";
@@ -19,9 +20,11 @@ export interface SieveSource {
   priority: number;
   file: string;
   text: string;
+  /** Scripts that it may include. */
+  includeLoader?: IncludeLoader;
 }
 
-export type CompiledSieve = Omit<SieveSource, "text"> & { script: SieveScript };
+export type CompiledSieve = Omit<SieveSource, "text" | "includeLoader"> & { script: SieveScript };
 
 export function compileSieveScripts(
   sources: readonly SieveSource[],
@@ -30,9 +33,10 @@ export function compileSieveScripts(
   const profile: Profile = profiles[options.profile];
   const scripts: CompiledSieve[] = [];
   const diagnostics: Diagnostic[] = [];
-  for (const { text, ...source } of sources) {
+  for (const { text, includeLoader, ...source } of sources) {
     const { budget, settings } = options;
-    const result = compileSieve(text, { file: source.file, budget, settings, profile });
+    const loader = includeLoader === undefined ? {} : { includeLoader };
+    const result = compileSieve(text, { file: source.file, budget, settings, profile, ...loader });
     diagnostics.push(...result.diagnostics);
     if (result.ok) scripts.push({ ...source, script: result.script });
   }

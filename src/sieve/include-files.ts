@@ -7,12 +7,15 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { IncludeLoader } from "./includes.ts";
 
-export function fileIncludes(folder: string): IncludeLoader {
-  return (location, name) => {
-    try {
-      return readFileSync(join(folder, location === "global" ? "global" : "", `${name}.sieve`), "utf8");
-    } catch {
-      return undefined; // absent or unreadable: the include says so
-    }
-  };
+/** @param read answers a file's text by its path; undefined when there is none. */
+export function fileIncludes(folder: string, read = textOf): IncludeLoader {
+  return (location, name) => read(join(folder, location === "global" ? "global" : "", `${name}.sieve`));
+}
+
+function textOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined; // absent or unreadable: the include says so
+  }
 }

@@ -10,7 +10,15 @@ function sieveHouse(script: string, more: { level?: FilterLevel; owner?: string;
   const compiled = compileSieve(script, { file: "t.sieve", budget });
   assert.ok(compiled.ok, JSON.stringify(compiled.diagnostics));
   const { script: program } = compiled;
-  const parts = house({ name: "late", level: "server", priority: 0, run: (context) => inner.run(context) });
+  const parts = house({
+    name: "late",
+    level: "server",
+    priority: 0,
+    get perRecipient() {
+      return inner.perRecipient === true;
+    },
+    run: (context) => inner.run(context),
+  });
   const inner = sieveFilter(program, {
     level: more.level ?? "server",
     priority: 1,
@@ -21,6 +29,7 @@ function sieveHouse(script: string, more: { level?: FilterLevel; owner?: string;
     state: parts.state,
     log,
     isLocal: () => more.relayed !== true,
+    accountOf: (address) => address.toLowerCase(),
     relayFolders: true,
   });
   return parts;
@@ -46,7 +55,7 @@ test("Sieve: redirect sends a marked copy once round", async () => {
   const { processor, committed } = sieveHouse('redirect "else@where.example";');
   assert.equal((await processor.process(queued(), source())).kind, "discard");
   assert.deepEqual(committed[0]!.message.envelope.rcptTo, [{ address: "else@where.example" }]);
-  assert.match(committed[0]!.text, /^X-Postern-Redirected-By: one@l\.example\r\nReceived:/);
+  assert.match(committed[0]!.text, /^X-Sieve: [^\r]+\r\nX-Sieve-Redirected-From: one@l\.example\r\nReceived:/);
   assert.equal((await processor.process(queued(), source(committed[0]!.text))).kind, "continue", "a loop is kept");
   assert.equal(committed.length, 1);
 });
@@ -77,8 +86,8 @@ test("Sieve: vacation answers once per sender, with the fields of RFC 3834", asy
   assert.equal(message.runFilters, false);
   assert.equal(message.envelope.rcptTo[0]!.address, "a@x.example");
   for (const line of [
-    /^From: one@l\.example\r$/m,
-    /^To: a@x\.example\r$/m,
+    /^From: <one@l\.example>\r$/m,
+    /^To: <a@x\.example>\r$/m,
     /^Subject: Auto: hi\r$/m,
     /^Auto-Submitted: auto-replied \(vacation\)\r$/m,
     /^In-Reply-To: <m@x>\r$/m,
@@ -102,4 +111,34 @@ test("Sieve: vacation stays silent towards lists, machines, itself and when not 
   await silent(text, "one@l.example");
   await silent(text, "foo-request@x.example");
   await silent(text.replace("To: one@l.example", "To: other@l.example"));
+});
+
+test("Sieve: a script that asks for the recipient is run for each; who is refused does not refuse the others", async () => {
+  const script = 'require ["envelope", "reject"]; if envelope "to" "one@l.example" { reject "not one"; }';
+  const { processor, committed } = sieveHouse(script);
+  const message = queued(["one@l.example", "two@l.example"]);
+  assert.equal((await processor.process(message, source())).kind, "continue");
+  assert.deepEqual(
+    message.recipients.map((recipient) => recipient.state),
+    ["discarded", "received"],
+  );
+  assert.deepEqual(
+    committed[0]!.message.envelope.rcptTo.map((recipient) => recipient.address),
+    ["one@l.example"],
+  );
+  const both = sieveHouse(
+    'require ["envelope", "reject"]; if envelope :localpart "to" "one" { reject "1"; } reject "2";',
+  );
+  const refused = await both.processor.process(queued(["two@l.example", "three@l.example"]), source());
+  assert.ok(refused.kind === "reject" && refused.outcome.text === "2");
+  assert.equal(both.committed.length, 0);
+});
+
+test("Sieve: redirect takes the header as the script left it", async () => {
+  const script = 'require "editheader"; addheader "X-New" "1"; redirect "else@where.example"; addheader "X-Late" "1";';
+  const { processor, committed } = sieveHouse(script);
+  await processor.process(queued(), source());
+  assert.match(committed[0]!.text, /^X-New: 1\r$/m);
+  assert.doesNotMatch(committed[0]!.text, /X-Late/);
+  assert.match(committed[0]!.text, /\r\n\r\nbody\r\n$/);
 });

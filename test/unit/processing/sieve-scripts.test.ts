@@ -32,6 +32,7 @@ test("scripts of each level see their own mail, and the last that decides wins",
     state,
     log,
     isLocal: () => true,
+    accountOf: (address) => address.toLowerCase(),
     relayFolders: true,
   });
   assert.deepEqual(await processor.process(queued(), source()), { kind: "continue" });
