@@ -23,7 +23,7 @@ import type { EventName, FactSource, PolicyContext, PolicyProgram, PolicySession
 const compilerVersion = "1";
 
 /** Mistakes after which lowering would not end, or would read operands that are not there. */
-const unfitToLower: ReadonlySet<string> = new Set(["P009", "P015", "P018", "P019"]);
+const unfitToLower: ReadonlySet<string> = new Set(["P007", "P009", "P015", "P018", "P019"]);
 
 export interface PolicyOptions {
   /** Name for diagnostics. */

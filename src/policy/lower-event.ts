@@ -411,7 +411,8 @@ export class EventLowering {
       this.predefined(method, statement, out);
       return;
     }
-    const block = this.shared.script.methods.get(name.text.toLowerCase())!;
+    const block = this.shared.script.methods.get(name.text.toLowerCase());
+    if (!block) return; // reported as P014
     this.within(block.name.text, () => pushAll(out, this.run(block)));
   }
 
