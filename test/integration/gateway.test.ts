@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -309,7 +309,10 @@ test("what can't start says why in one line and starts nothing", { timeout: 60_0
   assert.equal(unknown.code, 1);
   assert.match(unknown.err, /broken\.yaml:\d+:\d+: error C004 unknown key "listners"/);
   assert.match(attempt({}).err, /cannot listen on 127\.0\.0\.1:\d+: the port is in use/);
-  assert.match(attempt({ listeners: free, policy: { smtpFilters: "nowhere.script" } }).err, /cannot read the policy/);
+  assert.match(
+    attempt({ listeners: free, policy: { smtpFilters: "nowhere.script" } }).err,
+    /cannot read .*nowhere\.script: there is no such file/,
+  );
   assert.match(attempt({ listeners: free, data: join(gateway.configFile, "var") }).err, /cannot use the data folder/);
   assert.match(attempt({ listeners: free, data: join(gateway.folder, "var") }).err, /already runs|in use/);
   await gateway.kill("SIGTERM");
@@ -377,7 +380,13 @@ function reachable(port: number): Promise<boolean> {
 }
 
 async function assertAllArrive(accepted: readonly number[], dump: string): Promise<void> {
-  const numbers = (): Set<number> =>
-    new Set(dumped(dump).map((text) => Number(/^Subject: number (\d+)/m.exec(text)?.[1] ?? -1)));
-  await until("every message with a 250 arrived", () => accepted.every((number) => numbers().has(number)), 60_000);
+  await until("as many messages as got a 250 arrived", () => readdirSync(dump).length >= accepted.length, 60_000);
+  const complete = (): boolean => {
+    const numbers = new Set(dumped(dump).map((text) => Number(/^Subject: number (\d+)/m.exec(text)?.[1] ?? -1)));
+    return accepted.every((number) => numbers.has(number));
+  };
+  for (let tries = 0; !complete(); tries++) {
+    assert.ok(tries < 30, "every message with a 250 arrived");
+    await sleep(1_000);
+  }
 }
