@@ -10,11 +10,13 @@ import type { Command, CommandIo } from "./command.ts";
 const loaders: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   serve: () => import("./serve.ts"),
   reload: () => import("./reload.ts"),
+  policy: () => import("./policy.ts"),
   send: () => import("./send.ts"),
   hash: () => import("./hash.ts"),
   check: () => import("./check.ts"),
   explain: () => import("./explain.ts"),
   test: () => import("./test.ts"),
+  prove: () => import("./prove.ts"),
   fmt: () => import("./fmt.ts"),
   sieve: () => import("./sieve.ts"),
   queue: () => import("./queue.ts"),

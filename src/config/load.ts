@@ -215,7 +215,18 @@ function withAbsolutePaths(config: Config, directory: string): Config {
     policy: {
       ...config.policy,
       smtpFilters: config.policy.smtpFilters === null ? null : absolute(config.policy.smtpFilters),
+      candidate: config.policy.candidate && {
+        ...config.policy.candidate,
+        smtpFilters: absolute(config.policy.candidate.smtpFilters),
+      },
       sieve: config.policy.sieve.map((script) => ({ ...script, file: absolute(script.file) })),
+    },
+    managesieve: config.managesieve && {
+      ...config.managesieve,
+      tls: config.managesieve.tls && {
+        cert: absolute(config.managesieve.tls.cert),
+        key: absolute(config.managesieve.tls.key),
+      },
     },
     tokens: config.tokens === null ? null : { ...config.tokens, keys: absolute(config.tokens.keys) },
     domains: {

@@ -126,6 +126,26 @@ const signatureKey = z.strictObject({
   key: filePath.describe("PEM file with the private key, RSA or Ed25519; read again when it changes"),
 });
 
+const candidate = z.strictObject({
+  smtpFilters: filePath.describe("the script on trial"),
+  enforce: z
+    .number()
+    .min(0)
+    .max(100)
+    .default(0)
+    .describe("percent of the clients for which it decides; 0 = it only watches"),
+  stepBack: z
+    .strictObject({
+      flips: z.number().min(0).max(100).default(10).describe("percent of transactions decided otherwise"),
+      errors: z.number().min(0).max(100).default(1).describe("percent of events in which it fails"),
+      latency: duration("100ms").describe("mean time of an event over that of the live policy"),
+      minimum: z.number().int().min(1).default(50).describe("transactions before any of these counts"),
+      window: duration("60s").describe("they are counted over this time"),
+    })
+    .prefault({})
+    .describe("the trial ends by itself when one of these is passed"),
+});
+
 const limitFields = Object.fromEntries(
   (Object.keys(budgetDefaults) as BudgetField[]).map((field) => [field, z.number().min(0).optional()]),
 ) as Record<BudgetField, z.ZodOptional<z.ZodNumber>>;
@@ -158,6 +178,16 @@ export const configSchema = z.strictObject({
         )
         .default([]),
       sieveProfile: z.enum(["rfc", "axigen"]).default("rfc"),
+      processingWait: duration("10s").describe(
+        "with Sieve scripts: how long the reply to a message waits for their verdict, unless waitProcessingTimeout is set",
+      ),
+      relayFolders: z
+        .boolean()
+        .default(false)
+        .describe(
+          "fileinto for recipients stored elsewhere names the folder in a header field; otherwise it is a keep",
+        ),
+      candidate: candidate.nullable().default(null).describe("a policy on trial beside smtpFilters"),
     })
     .prefault({}),
   domains: z
@@ -375,6 +405,22 @@ export const configSchema = z.strictObject({
       timeout: duration("5s"),
     })
     .prefault({}),
+  managesieve: z
+    .strictObject({
+      address: listenAddress,
+      tls: z
+        .strictObject({ cert: filePath, key: filePath })
+        .nullable()
+        .default(null)
+        .describe("certificate for STARTTLS; passwords are taken over TLS only"),
+      plainTextAuth: z.boolean().default(false).describe("take passwords without TLS; keep this off"),
+      scripts: z.number().int().min(1).max(10_000).default(32).describe("scripts of one account"),
+      scriptBytes: z.number().int().min(1).max(1_048_576).default(65_536).describe("octets of one script"),
+      connections: z.number().int().min(1).max(10_000).default(100).describe("at a time for each worker"),
+    })
+    .nullable()
+    .default(null)
+    .describe("lets accounts keep Sieve scripts of their own (RFC 5804)"),
   admin: z.strictObject({ address: listenAddress.nullable().default(null) }).prefault({}),
   log: z
     .strictObject({
@@ -386,6 +432,18 @@ export const configSchema = z.strictObject({
         .default(15)
         .describe("1 critical + 2 error + 4 warning + 8 info + 16 protocol"),
       pretty: z.boolean().optional().describe("default: only on a terminal"),
+    })
+    .prefault({}),
+  record: z
+    .strictObject({
+      enabled: z.boolean().default(false).describe("keep each decision with its facts, under <data>/records"),
+      maxMiB: z.number().min(1).max(1_048_576).default(256).describe("size of all record files; the oldest go"),
+      headers: z.enum(["none", "hash", "full"]).default("none").describe("what is kept of header sections"),
+      redact: z
+        .array(z.string().min(1))
+        .default([])
+        .describe('variables to hide, such as mailFrom, and header fields, such as "header:subject"'),
+      idsInReplies: z.boolean().default(false).describe("tell clients the decision id"),
     })
     .prefault({}),
   limits: z.strictObject(limitFields).prefault({}),

@@ -10,6 +10,7 @@ import type { Names } from "../delivery/expand.ts";
 import { AccountDirectory } from "../directory/accounts.ts";
 import { type Jwk, JwtVerifier } from "../directory/jwt.ts";
 import type { PolicyProgram } from "../policy/types.ts";
+import type { CompiledSieve } from "../processing/sieve-scripts.ts";
 import { NetworkSet } from "../smtp/incoming/access.ts";
 import type { Rewriting } from "./rewriting.ts";
 import type { OfferedMechanisms } from "./session-settings.ts";
@@ -19,10 +20,13 @@ export interface Live extends Names {
   readonly config: Config;
   readonly budget: Budget;
   readonly program: PolicyProgram;
+  /** The policy on trial beside it. */
+  readonly candidate?: PolicyProgram;
   readonly directory: AccountDirectory;
   /** SASL mechanisms that the accounts' stored secrets allow, upper case. */
   readonly authMechanisms: OfferedMechanisms;
   readonly rewriting: Rewriting;
+  readonly sieve: readonly CompiledSieve[];
   /** Client is in relay.trustedNetworks. */
   trusts(ip: string): boolean;
   /** Mail for the domain (lower case) is taken from everyone and passed on. */
@@ -53,9 +57,11 @@ export function makeLive(compiled: Compiled): Live {
     config,
     budget,
     program: compiled.program,
+    ...(compiled.candidate ? { candidate: compiled.candidate } : {}),
     directory,
     authMechanisms: { secure: mechanisms, plain: config.smtp.plainTextAuth ? mechanisms : [] },
     rewriting,
+    sieve: compiled.sieve,
     isLocal: (domain) => directory.isLocal(domain),
     resolve: (address) => directory.resolve(address),
     reverse: (address) => rewriting.srs?.reverse(address),

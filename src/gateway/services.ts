@@ -21,6 +21,7 @@ import { controlPath, serveOperations } from "../queue/control.ts";
 import { createOperations } from "../queue/operations.ts";
 import { createScheduler, type Scheduler } from "../queue/scheduler.ts";
 import { type DiskSpool, openSpool } from "../queue/spool.ts";
+import { ScriptDatabase } from "../sieve/managesieve/database.ts";
 import type { FlowControl } from "../smtp/incoming/flow.ts";
 import { ProcessLoadGauge } from "../smtp/incoming/load.ts";
 import { openEmbeddedState } from "../state/embedded.ts";
@@ -33,17 +34,24 @@ import { createFacts } from "./facts.ts";
 import { createFilters } from "./filters.ts";
 import { openListeners } from "./listeners.ts";
 import { type Live, makeLive } from "./live.ts";
+import { openManageSieve } from "./managesieve.ts";
 import { createMessageEvents } from "./message-events.ts";
+import { Observers } from "./observers.ts";
 import { PolicyLists } from "./policy-lists.ts";
-import { createReception } from "./reception.ts";
+import type { TrialCounts } from "./shadow.ts";
+import { createSieveChain } from "./sieve-scripts.ts";
 import { createSeal } from "./signing.ts";
 import { compileSnapshot, type Snapshot } from "./snapshot.ts";
 import { sendTlsReports } from "./tls-reports.ts";
+import { createWatchedReception } from "./watch.ts";
 
 export interface Services {
   /** Addresses listened on, in the order of the configuration. */
   addresses: readonly string[];
   metrics: Metrics;
+  /** What the candidate policy on trial did since the last call; undefined when there is none or nothing happened. */
+  trial(): { hash: string; counts: TrialCounts } | undefined;
+  stopTrial(): void;
   /** Rejects, and changes nothing, when the snapshot can't be put in force. */
   reload(snapshot: Snapshot): Promise<void>;
   stop(drainMs: number): Promise<void>;
@@ -105,10 +113,17 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const lists = new PolicyLists(budget, log);
     closers.push(() => lists.close());
     await lists.open(live.program);
+    if (live.candidate) await lists.open(live.candidate);
+    const observers = new Observers(plan.index, moduleLogger(log, "GATEWAY"));
+    observers.take(live, compiled.compiled.source);
+    closers.push(() => observers.close());
     const facts = createFacts({ live: () => live, resolver, state, geoip, lists, log });
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
     const filters = createFilters(live, events);
     closers.push(() => filters.close());
+    const scripts = config.managesieve && new ScriptDatabase(join(config.data, "sieve", "scripts.db"));
+    if (scripts) closers.push(() => scripts.close());
+    const sieve = createSieveChain(live, { scripts, state, log: moduleLogger(log, "PROCESSING") });
     const { tlsReports: reporting } = config.relay;
     const tlsReports =
       reporting === null
@@ -153,8 +168,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
             quarantineReason(message) === undefined ? deliverer.destinationOf(message, recipient) : "quarantine",
           processor: createProcessor({
             spool,
-            filters: () =>
-              live.rewriting.disclaimer ? [live.rewriting.disclaimer, ...filters.current()] : filters.current(),
+            filters: (message) => {
+              const { disclaimer } = live.rewriting;
+              return [...(disclaimer ? [disclaimer] : []), ...filters.current(), ...sieve.of(message)];
+            },
             state,
             budget,
             log: moduleLogger(log, "PROCESSING"),
@@ -207,7 +224,9 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     );
     closers.push(() => gauge.close());
 
-    const factory = createReception({
+    const factory = createWatchedReception({
+      recording: () => observers.recording,
+      trial: () => observers.trial,
       live: () => live,
       spool: spools[0]!,
       log: moduleLogger(log, "SMTP-IN"),
@@ -222,6 +241,8 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       flow: plan.flow,
       log: moduleLogger(log, "SMTP-IN"),
     });
+    const managesieve = scripts && (await openManageSieve(live, scripts, moduleLogger(log, "GATEWAY")));
+    if (managesieve) closers.push(() => managesieve.close());
     for (const scheduler of schedulers) scheduler.start();
     if (reporting !== null && tlsReports !== undefined) {
       const from = reporting.from || `postmaster@${config.server.name}`;
@@ -238,15 +259,21 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     return {
       addresses: listeners.addresses,
       metrics,
+      trial: () => observers.takeCounts(),
+      stopTrial: () => observers.stopTrial(),
       async reload(snapshot) {
         const next = compileSnapshot(snapshot);
         if (!next.ok) throw new Error(next.problems);
         const fresh = makeLive(next.compiled);
         await lists.open(fresh.program);
+        if (fresh.candidate) await lists.open(fresh.candidate);
         await setQuotas(store, fresh.config);
         listeners.reload(fresh);
+        managesieve?.reload(fresh);
         filters.reload(fresh);
+        sieve.reload(fresh);
         live = fresh;
+        observers.take(fresh, next.compiled.source);
         limitsOf = destinationLimits(fresh.config);
         const old = deliverer;
         deliverer = makeDeliverer();
@@ -266,9 +293,9 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
   }
 }
 
-/** The accounts' own limits; one that the configuration no longer names falls back to the default. */
+/** The limits that the configuration names; others are those of `postern store quota`, or the default. */
 async function setQuotas(store: ManagedStore, { accounts }: Config): Promise<void> {
-  for (const { address, quota } of accounts) await store.setQuota(address.toLowerCase(), quota > 0 ? quota : undefined);
+  for (const { address, quota } of accounts) if (quota > 0) await store.setQuota(address.toLowerCase(), quota);
 }
 
 function steps(values: readonly [number, number, number], unit: number): [number, number, number] {

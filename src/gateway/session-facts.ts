@@ -102,6 +102,11 @@ export class SessionFacts implements FactSource {
     this.#filters.name(filter);
   }
 
+  /** Header section of the message at hand, once it has arrived. */
+  get headers(): HeaderSection | undefined {
+    return this.#headers;
+  }
+
   /** What filters changed of the message at hand; undefined when none was run on it. */
   get filtered(): { content: WorkingMessage; changes: EnvelopeChanges } | undefined {
     return this.#content && this.#filters && { content: this.#content, changes: this.#filters.changes };

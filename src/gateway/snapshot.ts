@@ -9,7 +9,9 @@ import { type LoadedConfig, loadConfig, parseConfig } from "../config/load.ts";
 import { type Diagnostic, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
 import { compilePolicy } from "../policy/compile.ts";
 import type { PolicyProgram } from "../policy/types.ts";
+import type { CompiledSieve } from "../processing/sieve-scripts.ts";
 import { makeRewriting, type Rewriting, rewritingFiles } from "./rewriting.ts";
+import { compileConfigured } from "./sieve-scripts.ts";
 
 /** Plain data: crosses the process border. */
 export interface Snapshot {
@@ -17,6 +19,8 @@ export interface Snapshot {
   configText: string;
   /** Policy files by absolute path. */
   files: Record<string, string>;
+  /** Hash of a candidate policy whose trial was stopped: it is not tried again. */
+  stoppedCandidate?: string;
 }
 
 export interface Compiled {
@@ -24,18 +28,27 @@ export interface Compiled {
   /** The empty program when no script is configured: the engine's own policy decides alone. */
   program: PolicyProgram;
   rewriting: Rewriting;
+  sieve: readonly CompiledSieve[];
+  /** The text of `program`. */
+  source: string;
+  /** The policy on trial; absent when there is none, when it was stopped, and when it is the live one. */
+  candidate?: PolicyProgram;
 }
 
 export type Result<T> = ({ ok: true; warnings: string } & T) | { ok: false; problems: string };
 
 /** Reads configuration and policy files; refuses what can't be read or does not compile. */
-export function takeSnapshot(configFile: string): Result<{ snapshot: Snapshot; compiled: Compiled }> {
+export function takeSnapshot(
+  configFile: string,
+  stoppedCandidate?: string,
+): Result<{ snapshot: Snapshot; compiled: Compiled }> {
   const result = loadConfig(configFile);
   if (!result.ok) return { ok: false, problems: print(result.diagnostics, { [configFile]: result.source ?? "" }) };
   const { config } = result.loaded;
   const files: Record<string, string> = {};
   const wanted = [
     config.policy.smtpFilters,
+    config.policy.candidate?.smtpFilters ?? null,
     ...config.policy.sieve.map((script) => script.file),
     ...rewritingFiles(config),
   ];
@@ -48,12 +61,22 @@ export function takeSnapshot(configFile: string): Result<{ snapshot: Snapshot; c
       return { ok: false, problems: `${configFile}: error C006 cannot read ${file}: ${reason}\n` };
     }
   }
-  const snapshot = { configFile, configText: readFileSync(configFile, "utf8"), files };
-  const compiled = compileSnapshot(snapshot);
+  const configText = readFileSync(configFile, "utf8");
+  const snapshot = { configFile, configText, files, ...(stoppedCandidate ? { stoppedCandidate } : {}) };
+  // What scripts include is known when they are compiled.
+  const compiled = compileSnapshot(snapshot, (file) => {
+    const text = files[file] ?? textOf(file);
+    if (text !== undefined) files[file] = text;
+    return text;
+  });
   return compiled.ok ? { ...compiled, snapshot } : compiled;
 }
 
-export function compileSnapshot(snapshot: Snapshot): Result<{ compiled: Compiled }> {
+/** @param read answers a file's text by its path; undefined when there is none. */
+export function compileSnapshot(
+  snapshot: Snapshot,
+  read: (file: string) => string | undefined = (file) => snapshot.files[file],
+): Result<{ compiled: Compiled }> {
   const result = parseConfig(snapshot.configText, snapshot.configFile);
   if (!result.ok)
     return { ok: false, problems: print(result.diagnostics, { [snapshot.configFile]: snapshot.configText }) };
@@ -61,13 +84,44 @@ export function compileSnapshot(snapshot: Snapshot): Result<{ compiled: Compiled
   const script = loaded.config.policy.smtpFilters;
   const text = script === null ? "" : (snapshot.files[script] ?? "");
   const policy = compilePolicy(text, { file: script ?? "(no script)", budget: loaded.budget });
-  const printed = print(policy.diagnostics, snapshot.files);
+  const sieve = compileConfigured(loaded, read);
+  const printed = print([...policy.diagnostics, ...sieve.diagnostics], snapshot.files);
+  if (!sieve.ok) return { ok: false, problems: printed };
   if (!policy.ok || hasErrors(policy.diagnostics)) return { ok: false, problems: printed };
+  const candidate = compileCandidate(loaded, snapshot);
+  if (!candidate.ok) return candidate;
+  const { hash } = policy.program;
+  const onTrial = candidate.program && candidate.program.hash !== hash ? { candidate: candidate.program } : {};
   try {
     const rewriting = makeRewriting(loaded.config, loaded.budget, snapshot.files);
-    return { ok: true, compiled: { loaded, program: policy.program, rewriting }, warnings: printed };
+    return {
+      ok: true,
+      compiled: { loaded, program: policy.program, rewriting, sieve: sieve.scripts, source: text, ...onTrial },
+      warnings: printed,
+    };
   } catch (error) {
     return { ok: false, problems: `${snapshot.configFile}: error C007 ${(error as Error).message}\n` };
+  }
+}
+
+/** The policy on trial, unless it was stopped. */
+function compileCandidate(
+  { config, budget }: LoadedConfig,
+  snapshot: Snapshot,
+): { ok: true; program: PolicyProgram | undefined } | { ok: false; problems: string } {
+  const file = config.policy.candidate?.smtpFilters;
+  if (file === undefined) return { ok: true, program: undefined };
+  const result = compilePolicy(snapshot.files[file] ?? "", { file, budget });
+  if (!result.ok) return { ok: false, problems: print(result.diagnostics, snapshot.files) };
+  return { ok: true, program: result.program.hash === snapshot.stoppedCandidate ? undefined : result.program };
+}
+
+/** Undefined when the file can't be read: whoever includes it says so. */
+function textOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined;
   }
 }
 

@@ -20,6 +20,7 @@ import { serveControl } from "./control.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { FlowLedger } from "./shared-flow.ts";
 import { type Snapshot, takeSnapshot } from "./snapshot.ts";
+import { stoppedIn, TrialControl } from "./trial-control.ts";
 
 const firstRestartPauseMs = 50;
 const lastRestartPauseMs = 5_000;
@@ -53,7 +54,7 @@ export interface Supervisor {
 
 /** Starts the gateway; throws StartError with one line that says what is in the way. */
 export async function startSupervisor(configFile: string, log: Logger): Promise<Supervisor> {
-  const taken = takeSnapshot(configFile);
+  const taken = takeSnapshot(configFile, stoppedIn(configFile));
   if (!taken.ok) throw new StartError(taken.problems.trimEnd());
   if (taken.warnings) process.stderr.write(taken.warnings);
   let { snapshot } = taken;
@@ -64,6 +65,15 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   const ledger = new FlowLedger(loaded.budget, (bans) => {
     for (const { process: child } of workers) if (child) send(child, { type: "bans", bans });
   });
+  const trials = new TrialControl(log, {
+    reload: () => reload(),
+    stopWorkers(hash) {
+      // For workers that start later.
+      snapshot = { ...snapshot, stoppedCandidate: hash };
+      for (const { process: child } of workers) if (child) send(child, { type: "trialStopped" });
+    },
+  });
+  trials.take(taken.compiled, snapshot);
   let stopping = false;
   let finish: (code: number) => void = () => {};
   const done = new Promise<number>((resolve) => {
@@ -72,6 +82,9 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
 
   const control = await serveControl(join(loaded.config.data, "control.sock"), {
     reload: () => reload(),
+    "policy status": async () => trials.status(),
+    "policy promote": () => trials.promote(),
+    "policy abort": async () => trials.abort(),
     status: async () => ({
       ok: true,
       text: workers
@@ -105,6 +118,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
           worker.addresses = [...message.addresses];
           resolve();
         } else if (message.type === "metrics") worker.metrics = message.values;
+        else if (message.type === "trial") trials.add(message.hash, message.counts);
         else if (message.type === "flow") {
           const answers = ledger.take(worker.index, message.notes);
           if (answers.length > 0) send(child, { type: "flow", answers });
@@ -144,12 +158,13 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   }
 
   async function reload(): Promise<{ ok: boolean; text: string }> {
-    const next = takeSnapshot(configFile);
+    const next = takeSnapshot(configFile, stoppedIn(configFile));
     if (!next.ok) {
       log.error("reload refused, the running policy stays in force");
       return { ok: false, text: `${next.problems}reload refused, the running policy stays in force\n` };
     }
     snapshot = next.snapshot;
+    trials.take(next.compiled, snapshot);
     const answers = await Promise.all(workers.map((worker) => reloadWorker(worker, next.snapshot)));
     const problems = answers.filter((answer) => answer !== "");
     log.info({ workers: workers.length, problems }, "configuration and policy reloaded");
@@ -264,7 +279,8 @@ function prepareDataFolder(data: string): void {
 
 /** SO_REUSEPORT would let two gateways share a port silently: bind each once without it first. */
 async function checkPorts(loaded: LoadedConfig): Promise<void> {
-  for (const { address } of loaded.config.listeners) {
+  const { listeners, managesieve } = loaded.config;
+  for (const { address } of managesieve ? [...listeners, managesieve] : listeners) {
     const { host, port } = splitAddress(address);
     if (port === 0) continue;
     await new Promise<void>((resolve, reject) => {

@@ -12,6 +12,7 @@ import { compileSnapshot } from "./snapshot.ts";
 
 const drainMs = 25_000;
 const metricsEveryMs = 2_000;
+const trialEveryMs = 250;
 
 let services: Services | undefined;
 let log: Logger | undefined;
@@ -29,6 +30,10 @@ async function start(message: ToWorker & { type: "start" }): Promise<void> {
   services = await startServices({ ...message, flow, log });
   tell({ type: "ready", addresses: services.addresses });
   setInterval(() => tell({ type: "metrics", values: services!.metrics.values }), metricsEveryMs).unref();
+  setInterval(() => {
+    const trial = services!.trial();
+    if (trial) tell({ type: "trial", hash: trial.hash, counts: trial.counts });
+  }, trialEveryMs).unref();
 }
 
 async function drain(): Promise<void> {
@@ -47,6 +52,7 @@ process.on("message", (message: ToWorker) => {
   else if (message.type === "drain") drain().catch(fail);
   else if (message.type === "flow") flow.answered(message.answers);
   else if (message.type === "bans") flow.banned(message.bans);
+  else if (message.type === "trialStopped") services?.stopTrial();
   else if (message.type === "reload") {
     const done = services?.reload(message.snapshot) ?? Promise.resolve();
     done.then(

@@ -63,6 +63,8 @@ export interface ClientInfo {
   /** RFC 3848 protocol word for Received: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP... */
   protocol: string;
   sessionId: string;
+  /** Id of the record of this transaction's decision, where decisions are recorded. */
+  decisionId?: string;
 }
 
 /** Domain part in lower case without a trailing dot; "" when the address has none. */

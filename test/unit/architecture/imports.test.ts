@@ -22,9 +22,13 @@ const layers: ReadonlyArray<{ folders: readonly string[]; amongThemselves: boole
     ],
     amongThemselves: true,
   },
-  { folders: ["src/policy", "src/sieve", "src/checks", "src/scanners"], amongThemselves: true },
+  {
+    folders: ["src/policy", "src/sieve", "src/checks", "src/scanners", "src/workbench/record"],
+    amongThemselves: true,
+  },
   { folders: ["src/smtp", "src/processing", "src/queue", "src/delivery"], amongThemselves: true },
   { folders: ["src/gateway"], amongThemselves: false },
+  { folders: ["src/workbench"], amongThemselves: true },
   { folders: ["src/cli"], amongThemselves: false },
 ];
 
