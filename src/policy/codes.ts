@@ -250,6 +250,12 @@ export const codes = {
     about:
       "Shown under `--strict` only: the original has the function, but no public source shows how it spells the name.",
   },
+  P060: {
+    severity: "warning",
+    title: "An assertion can't be read",
+    about:
+      'A comment that begins with `assert` is a property for `postern prove`: `# assert never accept when mailFromDomain is "corp.example" and not authenticated`. Write prose with another first word.',
+  },
 } as const satisfies Record<string, CodeRow>;
 
 export type Code = keyof typeof codes;

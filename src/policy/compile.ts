@@ -10,6 +10,7 @@ import { compileModule } from "../language/compile.ts";
 import { type Diagnostic, hasErrors } from "../language/diagnostic.ts";
 import type { Trace } from "../language/host.ts";
 import type { Module } from "../language/ir.ts";
+import { assertionsOf } from "./assertion.ts";
 import { check } from "./check.ts";
 import { type Code, codes } from "./codes.ts";
 import { checkFlow } from "./flow.ts";
@@ -60,6 +61,9 @@ export function analysePolicy(source: string, options: PolicyOptions): PolicyAna
   for (const problem of problems) {
     const code = problem.code as Code;
     reporter.report(code, problem, problem.message, problem.hint, codes[code].severity);
+  }
+  for (const { span, message, hint } of assertionsOf(source, options.file, budget).diagnostics) {
+    reporter.report("P060", { start: span.start.offset, end: span.end.offset }, message, hint);
   }
   const checked = check(script, budget, reporter);
   // Most mistakes leave the rest of the script readable: its variables and values are looked at all the same.

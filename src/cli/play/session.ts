@@ -38,6 +38,8 @@ const schema = z.strictObject({
   rcptTo: z.array(z.string()).default([]),
   localDomains: z.array(z.string()).default([]),
   trusted: z.boolean().default(false),
+  /** smtp.plainTextAuth of the configuration. */
+  plainTextAuth: z.boolean().default(false),
   hostName: z.string().default("mx.example.org"),
   /** SIZE= of MAIL FROM, octets. */
   size: z.number().int().optional(),

@@ -108,6 +108,10 @@ const cases: Record<Code, Case> = {
     clean: mail('if (is (mailFromDomain, "a")) { export (mailFromDomain); }'),
     strict: true,
   },
+  P060: {
+    shows: "# assert never ⟦acept⟧",
+    clean: '# assert never accept when ehloHost is "a"',
+  },
 };
 
 const diagnose = (source: string, strict = false) => compilePolicy(source, { file: "t.script", strict }).diagnostics;

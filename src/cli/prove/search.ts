@@ -1,0 +1,91 @@
+/**
+ * Plays the cases of a question until one shows what was asked for, or none is left. A session that is found was
+ * written to its file form, read back and played again before it is believed: what is reported is what
+ * `postern explain` shows.
+ */
+import type { Budget } from "../../config/budget.ts";
+import type { Policy } from "../../policy/compile.ts";
+import { type Played, play } from "../play/play.ts";
+import { type PlaySession, readSession } from "../play/session.ts";
+import { RuleTrace } from "../play/trace.ts";
+import { cases, combinations, type Dimension } from "./cases.ts";
+import { dimensionsOf, sessionOf, type Terms } from "./dimensions.ts";
+import type { Reading } from "./reading.ts";
+
+/** The policy in question and the means to play it. */
+export interface Subject {
+  policy: Policy;
+  source: string;
+  folder: string;
+  budget: Budget;
+}
+
+export interface Found {
+  session: PlaySession;
+  /** What distinguishes the session from an ordinary one. */
+  because: string[];
+  /** What the session shows. */
+  shows: string;
+}
+
+export interface Answer {
+  found?: Found;
+  /** Cases played. */
+  played: number;
+  /** Why "not found" is no proof; empty when it is one. */
+  gap: string;
+}
+
+/** Says what the session shows of what is looked for; undefined when it doesn't. */
+export type Wanted<T extends RuleTrace = RuleTrace> = (
+  session: PlaySession,
+  played: Played,
+  trace: T,
+) => string | undefined;
+
+export function search(subject: Subject, reading: Reading, terms: Terms, wanted: Wanted): Promise<Answer> {
+  return searchTraced(subject, reading, terms, wanted, () => new RuleTrace(subject.source));
+}
+
+/** The same with a trace of the caller's own. */
+export async function searchTraced<T extends RuleTrace>(
+  subject: Subject,
+  reading: Reading,
+  terms: Terms,
+  wanted: Wanted<T>,
+  traced: () => T,
+): Promise<Answer> {
+  const shown = async (session: PlaySession): Promise<string | undefined> => {
+    const trace = traced();
+    const { policy, folder } = subject;
+    return wanted(session, await play(policy, session, undefined, trace, folder, terms.heedless), trace);
+  };
+  const dimensions = dimensionsOf(reading, terms);
+  const limit = subject.budget.proveCases;
+  let played = 0;
+  for (const chosen of cases(dimensions)) {
+    if (played === limit) break;
+    played++;
+    const session = sessionOf(dimensions, chosen);
+    const shows = await shown(session);
+    if (shows === undefined) continue;
+    const file = readSession(JSON.parse(JSON.stringify(fileOf(session))));
+    const again = await shown(file);
+    if (again === undefined) throw new Error(`a session does not replay: ${JSON.stringify(fileOf(session))}`);
+    return { found: { session: file, because: labels(dimensions, chosen), shows: again }, played, gap: "" };
+  }
+  const total = combinations(dimensions);
+  const gap = total > played ? `${total} cases are too many: ${played} were tried` : (reading.gaps[0] ?? "");
+  return { played, gap };
+}
+
+/** The words for what is not as in the base case. */
+export function labels(dimensions: readonly Dimension[], chosen: readonly number[]): string[] {
+  return dimensions.flatMap(({ values }, i) => (chosen[i] === 0 ? [] : [values[chosen[i]!]!.label]));
+}
+
+/** A session as its file: what `postern explain --session` reads. */
+export function fileOf(session: PlaySession): Record<string, unknown> {
+  const { lists, ...rest } = session;
+  return { ...rest, ...(Object.keys(lists).length > 0 ? { lists } : {}) };
+}
