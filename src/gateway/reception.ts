@@ -71,6 +71,10 @@ class Reception implements SessionHandler {
     this.#policy.input("maxDataSize", String(budget.messageKiB));
     this.#policy.input("maxRcptCount", String(budget.recipients));
     this.#policy.input("maxReceivedHeaders", String(budget.receivedHeaders));
+    // A Sieve reject is an SMTP reply when it comes in time (RFC 5429 §2.1.1).
+    if (this.#live.sieve.length > 0 || config.managesieve) {
+      this.#policy.input("waitProcessingTimeout", String(Math.round(config.policy.processingWait / 1_000)));
+    }
     this.settings = {
       greeting: `${config.server.name} ESMTP Postern ready`,
       hostName: config.server.name,

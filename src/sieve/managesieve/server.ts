@@ -11,6 +11,8 @@ import { ManageSieveSession, type SessionOptions } from "./session.ts";
 export interface ManageSieveOptions extends SessionOptions {
   host: string;
   port: number;
+  /** Lets further processes listen on the same port. */
+  reusePort?: boolean;
   tls?: { key: string | Buffer; cert: string | Buffer };
   /** Connections at a time. Default 100. */
   connections?: number;
@@ -19,22 +21,29 @@ export interface ManageSieveOptions extends SessionOptions {
 }
 
 export class ManageSieveServer {
-  readonly #options: ManageSieveOptions;
+  #options: ManageSieveOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  readonly #context: SecureContext | undefined;
+  #context: SecureContext | undefined;
 
   constructor(options: ManageSieveOptions) {
     this.#options = options;
-    this.#context = options.tls && createSecureContext({ ...options.tls, minVersion: "TLSv1.2" });
     this.#server = createServer((socket) => this.#accept(socket));
+    this.reload(options);
+  }
+
+  /** Takes what can change while listening: all but host and port. Throws for a bad certificate. */
+  reload(options: ManageSieveOptions): void {
+    this.#context = options.tls && createSecureContext({ ...options.tls, minVersion: "TLSv1.2" });
+    this.#options = options;
     this.#server.maxConnections = options.connections ?? 100;
   }
 
   listen(): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
-      this.#server.listen(this.#options.port, this.#options.host, () => resolve(this.#server.address() as AddressInfo));
+      const { host, port, reusePort = false } = this.#options;
+      this.#server.listen({ host, port, reusePort }, () => resolve(this.#server.address() as AddressInfo));
     });
   }
 

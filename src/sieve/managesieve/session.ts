@@ -11,7 +11,8 @@ import type { ScriptStorage } from "./storage.ts";
 
 export interface SessionOptions {
   storage: ScriptStorage;
-  authenticate(user: string, password: string): Promise<boolean>;
+  /** Answers the account's canonical name, undefined when the password is wrong. */
+  authenticate(user: string, password: string): Promise<string | undefined>;
   settings?: SieveSettings;
   /** Octets and number of a user's scripts. */
   scriptBytes?: number;
@@ -111,8 +112,8 @@ export class ManageSieveSession {
   async #plain(base64: string): Promise<Reply> {
     const [authorize, user, password] = Buffer.from(base64, "base64").toString("utf8").split("\0");
     const complete = base64 !== "*" && user && password && (authorize === "" || authorize === user);
-    if (complete && (await this.#options.authenticate(user, password))) {
-      this.#user = user;
+    this.#user = complete ? await this.#options.authenticate(user, password) : undefined;
+    if (this.#user !== undefined) {
       return { text: 'OK "Authenticated"\r\n' };
     }
     if (++this.#failures >= maxAuthFailures) return { text: 'BYE "Too many failures"\r\n', then: "close" };

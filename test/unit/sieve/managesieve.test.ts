@@ -94,7 +94,7 @@ test("upload, check, activate and read back over TLS", async (t) => {
     host: "127.0.0.1",
     port: 0,
     storage: new MemoryScripts(),
-    authenticate: async (user, password) => user === "user" && password === "secret",
+    authenticate: async (user, password) => (user === "user" && password === "secret" ? user : undefined),
     tls: { key: readFileSync(key), cert: readFileSync(cert) },
     scripts: 2,
   });
