@@ -77,9 +77,12 @@ export class Lab {
   readonly #children: ChildProcess[] = [];
   #sinks = 0;
 
-  /** Starts the gateway with `config` over a small default one; resolves when it listens. */
-  async gateway(config: Record<string, unknown> = {}, script?: string): Promise<Gateway> {
-    const port = await freePort();
+  /** Starts the gateway with `config` over a small default one; resolves when it listens. `port`: for own listeners. */
+  async gateway(config: Record<string, unknown> = {}, script?: string, port?: number): Promise<Gateway> {
+    return this.#gatewayAt(port ?? (await freePort()), config, script);
+  }
+
+  #gatewayAt(port: number, config: Record<string, unknown>, script: string | undefined): Promise<Gateway> {
     const folder = join(this.folder, `gateway-${port}`);
     mkdirSync(folder, { recursive: true });
     const configFile = join(folder, "postern.yaml");
