@@ -24,6 +24,7 @@ const loaders: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   quarantine: () => import("./quarantine.ts"),
   backup: () => import("./backup.ts"),
   conformance: () => import("./conformance.ts"),
+  lsp: () => import("./lsp.ts"),
 };
 
 async function main(argv: string[]): Promise<number> {
