@@ -47,7 +47,15 @@ export const IntegerLiteral = createToken({ name: "Integer", label: "a number", 
 
 /** Error tokens: reported by the parser and left out of its input. */
 export const UnterminatedString = createToken({ name: "UnterminatedString", pattern: /"[\s\S]*/, line_breaks: true });
-export const Unknown = createToken({ name: "Unknown", pattern: /[^\sA-Za-z0-9_"#(){},;/+-]+|[/+-]|[0-9]/ });
+const unknown = /[^\sA-Za-z0-9_"#(){},;/+-]+|[/+-]|[0-9]/;
+export const Unknown = createToken({
+  name: "Unknown",
+  pattern: unknown,
+  // The lexer can't work out what a complement set may begin with, and would try every pattern at every place.
+  start_chars_hint: Array.from({ length: 65_536 }, (_, code) => code).filter((code) =>
+    unknown.test(String.fromCharCode(code)),
+  ),
+});
 
 const WhiteSpace = createToken({ name: "WhiteSpace", pattern: /\s+/, group: Lexer.SKIPPED, line_breaks: true });
 const LineComment = createToken({ name: "LineComment", pattern: /#[^\r\n]*/, group: "comments" });
@@ -88,4 +96,4 @@ export const vocabulary: TokenType[] = [
   Unknown,
 ];
 
-export const lexer = new Lexer(vocabulary, { positionTracking: "onlyOffset", ensureOptimizations: false });
+export const lexer = new Lexer(vocabulary, { positionTracking: "onlyOffset", ensureOptimizations: true });
