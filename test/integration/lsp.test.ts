@@ -26,8 +26,8 @@ method Block_List {
 const sieve = `require ["fileinto", "variables"];
 
 set "name" "value";
-if header :contains "subject" `\\${name}` {
-  fileinto `\\${Name}`;
+if header :contains "subject" "\${name}" {
+  fileinto "\${Name}";
 }
 `;
 
