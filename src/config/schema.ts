@@ -179,7 +179,7 @@ export const configSchema = z.strictObject({
         .default([]),
       sieveProfile: z.enum(["rfc", "axigen"]).default("rfc"),
       processingWait: duration("10s").describe(
-        "with Sieve scripts: how long the reply to a message waits for their verdict, unless waitProcessingTimeout is set",
+        "with scanners or Sieve scripts: how long the reply to a message waits for their verdict, unless the policy sets waitProcessingTimeout",
       ),
       relayFolders: z
         .boolean()

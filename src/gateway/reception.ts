@@ -21,6 +21,7 @@ import type {
 } from "../smtp/incoming/hooks.ts";
 import type { Live } from "./live.ts";
 import { type MessageServices, openMessage } from "./message-sink.ts";
+import type { PolicyServices } from "./policy-services.ts";
 import type { SessionFacts } from "./session-facts.ts";
 import { takeSettings } from "./session-settings.ts";
 import { relayRefusal, replyOf } from "./verdict.ts";
@@ -28,6 +29,7 @@ import { relayRefusal, replyOf } from "./verdict.ts";
 export interface ReceptionServices extends MessageServices {
   /** What is in force now; read once per session. */
   live(): Live;
+  policyServices: PolicyServices;
 }
 
 /** Continues at once when nothing has to be waited for, so that most sessions never touch a promise. */
@@ -58,6 +60,7 @@ class Reception implements SessionHandler {
   /** Client is in a trusted network; asked once. XCLIENT makes a new handler. */
   #trusted: boolean | undefined;
   #mailCount = 0;
+  #transactions = 0;
   #totalSize = 0;
 
   constructor(services: ReceptionServices, client: SmtpClientInfo) {
@@ -71,8 +74,8 @@ class Reception implements SessionHandler {
     this.#policy.input("maxDataSize", String(budget.messageKiB));
     this.#policy.input("maxRcptCount", String(budget.recipients));
     this.#policy.input("maxReceivedHeaders", String(budget.receivedHeaders));
-    // A Sieve reject is an SMTP reply when it comes in time (RFC 5429 §2.1.1).
-    if (this.#live.sieve.length > 0 || config.managesieve) {
+    // A Sieve reject is an SMTP reply when it comes in time (RFC 5429 §2.1.1), and so is a scanner's.
+    if (this.#live.sieve.length > 0 || config.managesieve || config.scanners.length > 0) {
       this.#policy.input("waitProcessingTimeout", String(Math.round(config.policy.processingWait / 1_000)));
     }
     this.settings = {
@@ -131,6 +134,7 @@ class Reception implements SessionHandler {
     this.#marks = { effects: [], discarded: new Set() };
     const policy = this.#policy;
     policy.resetMessage();
+    this.#transactions++;
     this.#facts.mailBegan(envelope);
     policy.input("authUser", this.#client.authUser);
     policy.input("mailFrom", envelope.mailFrom);
@@ -162,8 +166,9 @@ class Reception implements SessionHandler {
       const route = policy.route();
       if (route) recipient.route = route;
       return then(this.#engineVerdict(recipient, local, bounce), (refusal) => {
-        if (!refusal && result?.action === "discard") this.#marks.discarded.add(recipient.address);
-        return refusal ?? reply;
+        if (refusal) return refusal;
+        if (result?.action === "discard") this.#marks.discarded.add(recipient.address);
+        return this.#services.policyServices.empty ? reply : this.#askServices(envelope, recipient, reply);
       });
     });
   }
@@ -213,6 +218,22 @@ class Reception implements SessionHandler {
       else if (effect.kind === "discardRcpt") this.#marks.discarded.add(effect.address);
       else (session ? this.#sessionEffects : this.#marks.effects).push(effect);
     }
+  }
+
+  /** External policy services come last: what policy or engine refuse is no business of theirs. */
+  async #askServices(envelope: Envelope, recipient: Recipient, reply: Answer): Promise<Answer> {
+    const known = this.#policy.read("ReverseDNSResult") === "pass";
+    const advice = await this.#services.policyServices.ask({
+      client: this.#client,
+      clientName: known ? this.#policy.read("ReverseDNSName") : "",
+      envelope,
+      recipient: recipient.address,
+      transaction: this.#transactions,
+    });
+    if (advice.refusal) return advice.refusal;
+    if (advice.discard) this.#marks.discarded.add(recipient.address);
+    this.#marks.effects.push(...advice.effects);
+    return reply;
   }
 
   #engineVerdict(recipient: Recipient, local: boolean, bounce: boolean): MaybePromise<Answer> {

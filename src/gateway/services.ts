@@ -15,7 +15,6 @@ import { expandRecipients } from "../delivery/expand.ts";
 import { deliverToQuarantine, quarantineReason } from "../delivery/quarantine.ts";
 import { TlsReports } from "../delivery/tls/report.ts";
 import { createResolver } from "../dns/resolver.ts";
-import type { Outcome } from "../message/outcome.ts";
 import { createProcessor } from "../processing/processor.ts";
 import { controlPath, serveOperations } from "../queue/control.ts";
 import { createOperations } from "../queue/operations.ts";
@@ -38,11 +37,13 @@ import { openManageSieve } from "./managesieve.ts";
 import { createMessageEvents } from "./message-events.ts";
 import { Observers } from "./observers.ts";
 import { PolicyLists } from "./policy-lists.ts";
+import { PolicyServices } from "./policy-services.ts";
 import type { TrialCounts } from "./shadow.ts";
 import { createSieveChain } from "./sieve-scripts.ts";
 import { createSeal } from "./signing.ts";
 import { compileSnapshot, type Snapshot } from "./snapshot.ts";
 import { sendTlsReports } from "./tls-reports.ts";
+import { Verdicts } from "./verdicts.ts";
 import { createWatchedReception } from "./watch.ts";
 
 export interface Services {
@@ -121,6 +122,8 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
     const filters = createFilters(live, events);
     closers.push(() => filters.close());
+    const policyServices = new PolicyServices(config.policyServices, budget, moduleLogger(log, "SMTP-IN"));
+    closers.push(() => policyServices.close());
     const scripts = config.managesieve && new ScriptDatabase(join(config.data, "sieve", "scripts.db"));
     if (scripts) closers.push(() => scripts.close());
     const sieve = createSieveChain(live, { scripts, state, log: moduleLogger(log, "PROCESSING") });
@@ -146,7 +149,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     let limitsOf = destinationLimits(config);
     const spools: DiskSpool[] = [];
     const schedulers: Scheduler[] = [];
-    const waiting = new Map<string, (verdict: Outcome) => boolean>();
+    const verdicts = new Verdicts();
     closers.push(async () => {
       await Promise.all(schedulers.map((scheduler) => scheduler.stop(drainMs)));
       await Promise.all(spools.map((spool) => spool.close()));
@@ -183,7 +186,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
           log: moduleLogger(log, "QUEUE"),
           limitsOf: (destination) => limitsOf(destination),
           expand: (message) => expandRecipients(message, live, budget),
-          onProcessed: (id, verdict) => waiting.get(id)?.(verdict) ?? false,
+          onProcessed: (id, verdict) => verdicts.settled(id, verdict),
           onSettled: (_message, results) => {
             for (const { kind } of results) {
               if (kind === "delivered") metrics.add("postern_recipients_delivered_total");
@@ -225,6 +228,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     closers.push(() => gauge.close());
 
     const factory = createWatchedReception({
+      policyServices,
       recording: () => observers.recording,
       trial: () => observers.trial,
       live: () => live,
@@ -232,7 +236,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       log: moduleLogger(log, "SMTP-IN"),
       facts: facts.ofSession,
       metrics,
-      processed: (id, timeoutMs) => verdictWithin(waiting, id, timeoutMs),
+      processed: (id, timeoutMs) => verdicts.within(id, timeoutMs),
     });
     const listeners = await openListeners(live, {
       factory,
@@ -271,6 +275,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         listeners.reload(fresh);
         managesieve?.reload(fresh);
         filters.reload(fresh);
+        policyServices.reload(fresh.config.policyServices, fresh.budget);
         sieve.reload(fresh);
         live = fresh;
         observers.take(fresh, next.compiled.source);
@@ -318,21 +323,4 @@ async function openShard(dir: string, shard: number, live: Live, log: Logger): P
       await sleep(50);
     }
   }
-}
-
-function verdictWithin(
-  waiting: Map<string, (verdict: Outcome) => boolean>,
-  id: string,
-  timeoutMs: number,
-): Promise<Outcome | undefined> {
-  return new Promise((resolve) => {
-    const finish = (verdict: Outcome | undefined): boolean => {
-      clearTimeout(timer);
-      waiting.delete(id);
-      resolve(verdict);
-      return (verdict?.code ?? 0) >= 500;
-    };
-    const timer = setTimeout(() => finish(undefined), timeoutMs);
-    waiting.set(id, finish);
-  });
 }

@@ -262,7 +262,9 @@ class SessionHost implements Host {
     try {
       const answer = this.facts.call(name, read, this.effects);
       if (!(answer instanceof Promise)) return outputs(answer);
-      return withDeadline(answer, this.program.budget.lookupMs).then(outputs, () => failure);
+      // Filters have time-outs of their own (filterTimeout), in which they may look at a large message.
+      const { lookupMs, milterMessageMs } = this.program.budget;
+      return withDeadline(answer, method.cost === "scanner" ? milterMessageMs : lookupMs).then(outputs, () => failure);
     } catch {
       // The declared failure of the method is the answer; the fact source has logged the cause.
       return failure;
