@@ -6,9 +6,10 @@
  *   assertion = ("never" | "always") outcome ["when" either]
  *   outcome   = "accept" | "deliver" | "refuse" | "relay" | "quarantine" | "report"
  *   either    = both {"or" both}          both = part {"and" part}
- *   part      = "not" part | "(" either ")" | "authenticated" | "encrypted" | "local"
+ *   part      = "not" part | "(" either ")" | "authenticated" | "encrypted" | "trusted" | "local"
  *             | variable comparator "text"
  *
+ * `trusted`: the client is in relay.trustedNetworks; `local`: the recipient's domain is served here.
  * Variables and comparators are those of the language. Other servers see a comment. Failure: a diagnostic P060 with the
  * place; nesting is bounded by the budget.
  */
@@ -145,6 +146,8 @@ class Reader {
         return { op: "not", test: this.equals("authUser", "", word), span: this.span };
       case "encrypted":
         return this.equals("isSSLConnection", "yes", word);
+      case "trusted":
+        return { op: "ask", name: "trusted", args: [], data: {}, pure: true, span: this.span };
       case "local":
         return this.equals("isLocalRcpt", "yes", word);
       default:

@@ -29,8 +29,12 @@ const good: Readonly<Record<string, string>> = {
   BIMIResult: "pass",
 };
 
-/** `allFail`: no check answers. */
-export function answerDimensions(reading: Reading, budget: Budget, allFail: boolean): Dimension[] {
+/** `allFail`: no check answers. `unlisted`: variables whose values are in no list. */
+export function answerDimensions(
+  reading: Reading,
+  budget: Budget,
+  { allFail, unlisted }: { allFail: boolean; unlisted: ReadonlySet<string> },
+): Dimension[] {
   const out: Dimension[] = [];
   for (const [name, calls] of reading.lookups) {
     if (name === "rate") out.push(sequences("rate", [{ over: "no" }, { over: "yes" }], calls, reading));
@@ -40,7 +44,7 @@ export function answerDimensions(reading: Reading, budget: Budget, allFail: bool
     }
   }
   for (const [list, members] of reading.lists) {
-    for (const variable of members) out.push(listDimension(list, variable));
+    for (const variable of members) out.push(listDimension(list, variable, unlisted.has(variable)));
   }
   return out;
 }
@@ -98,7 +102,11 @@ function sequences(name: string, values: readonly Answer[], calls: number, readi
     }
     lists = lists.flatMap((list) => values.map((value) => [...list, value]));
   }
-  return { name, values: lists.map((list) => answerValue(name, list)) };
+  return {
+    name,
+    values: lists.map((list) => answerValue(name, list)),
+    asked: ({ events }) => events.some(({ lookups }) => lookups.includes(name)),
+  };
 }
 
 function answerValue(name: string, list: readonly Answer[]): Value {
@@ -118,7 +126,7 @@ function describe(name: string, answer: Answer): string {
   return words.join(" and ");
 }
 
-function listDimension(list: string, variable: string): Dimension {
+function listDimension(list: string, variable: string, never: boolean): Dimension {
   const value = (member: boolean): Value => ({
     label: `${variable} is ${member ? "" : "not "}in ${list}`,
     apply({ members }) {
@@ -126,5 +134,5 @@ function listDimension(list: string, variable: string): Dimension {
       members.set(list, known.set(variable, member));
     },
   });
-  return { name: `${list} ${variable}`, values: [value(false), value(true)] };
+  return { name: `${list} ${variable}`, values: never ? [value(false)] : [value(false), value(true)] };
 }

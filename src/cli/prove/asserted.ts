@@ -67,6 +67,7 @@ export async function proveAssertion(question: Question, assertion: Assertion): 
           const keys = test.keys.flatMap((key) => (key.op === "const" ? [key.text] : []));
           return tester(test.how, test.fold, keys, budget)(value(variableOf(test)));
         }
+        if (test.op === "ask") return session.trusted;
         if (test.op === "not") return !holds(test.test);
         if (test.op === "any") return test.tests.some(holds);
         return test.op === "all" ? test.tests.every(holds) : test.op === "const" && test.value;

@@ -2,12 +2,15 @@
  * All combinations of the values of some dimensions, those nearest to the base first: no deviation, one, two… What is
  * found first is thus the simplest example there is.
  */
+import type { Played } from "../play/play.ts";
 import type { PlaySession } from "../play/session.ts";
 
 /** One thing that can differ between sessions. Its first value is the base. */
 export interface Dimension {
   name: string;
   values: readonly Value[];
+  /** Did a session that was played so come to ask for it? Always, where this is left out. */
+  asked?: (played: Played) => boolean;
 }
 
 export interface Value {
@@ -57,3 +60,33 @@ function* choose(
     chosen[i] = 0;
   }
 }
+
+/**
+ * Which cases are decided already: a session that never came to ask for some dimensions ends the same whatever their
+ * values are, since evaluation is a function of what it asked for.
+ */
+export class Decided {
+  private readonly dimensions: readonly Dimension[];
+  /** By the dimensions asked for (their indexes), the values that were played. */
+  private readonly byAsked = new Map<string, { asked: readonly number[]; values: Set<string> }>();
+
+  constructor(dimensions: readonly Dimension[]) {
+    this.dimensions = dimensions;
+  }
+
+  has(chosen: readonly number[]): boolean {
+    for (const { asked, values } of this.byAsked.values()) if (values.has(keyOf(asked, chosen))) return true;
+    return false;
+  }
+
+  add(chosen: readonly number[], played: Played): void {
+    const asked = this.dimensions.flatMap((dimension, i) => ((dimension.asked?.(played) ?? true) ? [i] : []));
+    if (asked.length === this.dimensions.length) return;
+    const id = asked.join();
+    const known = this.byAsked.get(id) ?? { asked, values: new Set<string>() };
+    known.values.add(keyOf(asked, chosen));
+    this.byAsked.set(id, known);
+  }
+}
+
+const keyOf = (asked: readonly number[], chosen: readonly number[]): string => asked.map((i) => chosen[i]).join();

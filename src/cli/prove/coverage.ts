@@ -91,13 +91,12 @@ async function cover(
       for (const other of open) if (other.reached(trace)) open.delete(other);
       if (!example && target.shows(trace, played)) example = session;
     });
-    cases += answer.played;
+    cases += answer.plays;
     if (answer.found) continue;
-    if (answer.gap !== "")
-      findings.push({ theorem, result: "unknown", reason: answer.gap, line, cases: answer.played });
+    if (answer.gap !== "") findings.push({ theorem, result: "unknown", reason: answer.gap, line, cases: answer.cases });
     else if (example) {
       const session = readSession(JSON.parse(JSON.stringify(fileOf(example))));
-      findings.push({ theorem, result: "fails", reason: target.fault, line, cases: answer.played, session });
+      findings.push({ theorem, result: "fails", reason: target.fault, line, cases: answer.cases, session });
     }
   }
   return findings.length > 0 ? findings : [{ theorem, result: "holds", reason: holds, cases }];

@@ -87,7 +87,9 @@ export function dimensionsOf(reading: Reading, terms: Terms): Dimension[] {
   if (terms.reports || has("mailFrom", "mailFromDomain", "mailFromUser")) out.push(senderDimension(reading, terms));
   const recipients = has("rcptTo", "rcptToDomain", "rcptToUser", "rcptCount", "isLocalRcpt");
   if (terms.rights || terms.foreign || recipients) out.push(recipientDimension(reading, terms));
-  out.push(...answerDimensions(reading, budget, terms.allFail), ...messageDimensions(reading, budget));
+  const unlisted = new Set([...(terms.strangers ? clientNames : []), ...(terms.foreign ? recipientNames : [])]);
+  out.push(...answerDimensions(reading, budget, { allFail: terms.allFail, unlisted }));
+  out.push(...messageDimensions(reading, budget));
   const reported = ["onDeliveryFailure", "onTemporaryDeliveryFailure", "onDeliverySuccess"];
   if (terms.reports || reported.some((event) => reading.events.has(event)))
     out.push(...reportDimensions(reading, terms));
@@ -97,6 +99,10 @@ export function dimensionsOf(reading: Reading, terms: Terms): Dimension[] {
   }
   return out.filter(({ values }) => values.length > 0);
 }
+
+/** Who is in a list under these names is named by the policy's author: no stranger, no domain elsewhere. */
+const clientNames = ["remoteSmtpIp"];
+const recipientNames = ["rcptTo", "rcptToDomain"];
 
 /** Builds the session that the values stand for. */
 export function sessionOf(dimensions: readonly Dimension[], chosen: readonly number[]): PlaySession {

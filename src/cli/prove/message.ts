@@ -1,6 +1,7 @@
 /** Classes of messages: header fields, attachments and sizes that a policy tells apart. */
 import type { Budget } from "../../config/budget.ts";
 import { answers, type TextTest, witnessesOf } from "../../language/prove/witness.ts";
+import type { Played } from "../play/play.ts";
 import type { Dimension, Value } from "./cases.ts";
 import { distinct } from "./envelope.ts";
 import type { Reading } from "./reading.ts";
@@ -18,6 +19,8 @@ export function messageDimensions(reading: Reading, budget: Budget): Dimension[]
   if (sizes.length > 0) out.push(sizeDimension(sizes, reading));
   return out;
 }
+
+const arrived = ({ events }: Played): boolean => events.some(({ event }) => event === "onHeadersReceived");
 
 /** The values of a list of strings that tests tell apart: none, one, or several at once. */
 function lists(name: string, tests: readonly TextTest[], reading: Reading, budget: Budget): string[][] {
@@ -41,7 +44,7 @@ function fieldDimension(name: string, tests: readonly TextTest[], reading: Readi
     const label = texts.length === 0 ? `there is no ${field} field` : `${field} is "${texts.join('" and "')}"`;
     return { label, apply: ({ fields }) => void fields.push(...texts.map((text) => [field, text] as const)) };
   });
-  return { name: field, values };
+  return { name: field, values, asked: arrived };
 }
 
 function partDimension(source: string, tests: readonly TextTest[], reading: Reading, budget: Budget): Dimension {
@@ -61,7 +64,7 @@ function partDimension(source: string, tests: readonly TextTest[], reading: Read
       },
     };
   });
-  return { name: source, values };
+  return { name: source, values, asked: arrived };
 }
 
 function sizeDimension(tests: readonly TextTest[], reading: Reading): Dimension {

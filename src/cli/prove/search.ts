@@ -8,9 +8,12 @@ import type { Policy } from "../../policy/compile.ts";
 import { type Played, play } from "../play/play.ts";
 import { type PlaySession, readSession } from "../play/session.ts";
 import { RuleTrace } from "../play/trace.ts";
-import { cases, combinations, type Dimension } from "./cases.ts";
+import { cases, combinations, Decided, type Dimension } from "./cases.ts";
 import { dimensionsOf, sessionOf, type Terms } from "./dimensions.ts";
 import type { Reading } from "./reading.ts";
+
+/** Cases that are looked at for each that may be played: most are decided by others. */
+const lookedAt = 50;
 
 /** The policy in question and the means to play it. */
 export interface Subject {
@@ -30,8 +33,9 @@ export interface Found {
 
 export interface Answer {
   found?: Found;
-  /** Cases played. */
-  played: number;
+  /** Cases decided, and the sessions played for that. */
+  cases: number;
+  plays: number;
   /** Why "not found" is no proof; empty when it is one. */
   gap: string;
 }
@@ -55,28 +59,38 @@ export async function searchTraced<T extends RuleTrace>(
   wanted: Wanted<T>,
   traced: () => T,
 ): Promise<Answer> {
-  const shown = async (session: PlaySession): Promise<string | undefined> => {
+  const { policy, folder, budget } = subject;
+  const playCase = async (session: PlaySession): Promise<{ shows: string | undefined; played: Played }> => {
     const trace = traced();
-    const { policy, folder } = subject;
-    return wanted(session, await play(policy, session, undefined, trace, folder, terms.heedless), trace);
+    const played = await play(policy, session, undefined, trace, folder, terms.heedless);
+    return { shows: wanted(session, played, trace), played };
   };
   const dimensions = dimensionsOf(reading, terms);
-  const limit = subject.budget.proveCases;
-  let played = 0;
+  const decided = new Decided(dimensions);
+  let tried = 0;
+  let plays = 0;
   for (const chosen of cases(dimensions)) {
-    if (played === limit) break;
-    played++;
+    if (plays === budget.proveCases || tried === budget.proveCases * lookedAt) break;
+    tried++;
+    if (decided.has(chosen)) continue;
+    plays++;
     const session = sessionOf(dimensions, chosen);
-    const shows = await shown(session);
+    const { shows, played } = await playCase(session);
+    decided.add(chosen, played);
     if (shows === undefined) continue;
     const file = readSession(JSON.parse(JSON.stringify(fileOf(session))));
-    const again = await shown(file);
+    const again = (await playCase(file)).shows;
     if (again === undefined) throw new Error(`a session does not replay: ${JSON.stringify(fileOf(session))}`);
-    return { found: { session: file, because: labels(dimensions, chosen), shows: again }, played, gap: "" };
+    return {
+      found: { session: file, because: labels(dimensions, chosen), shows: again },
+      cases: tried,
+      plays,
+      gap: "",
+    };
   }
   const total = combinations(dimensions);
-  const gap = total > played ? `${total} cases are too many: ${played} were tried` : (reading.gaps[0] ?? "");
-  return { played, gap };
+  const gap = total > tried ? `${total} cases are too many: ${tried} were tried` : (reading.gaps[0] ?? "");
+  return { cases: tried, plays, gap };
 }
 
 /** The words for what is not as in the base case. */

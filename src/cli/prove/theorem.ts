@@ -17,7 +17,7 @@ export interface Finding {
   reason: string;
   /** Place in the script, where the finding has one. */
   line?: number;
-  /** Sessions played. */
+  /** Cases looked at. */
   cases: number;
   session?: PlaySession;
   /** How the session differs from an ordinary one. */
@@ -81,13 +81,13 @@ export async function refute(
   return findingOf(theorem, await search(question.subject, reading, terms, wrong));
 }
 
-export function findingOf(theorem: string, { found, played, gap }: Answer): Finding {
+export function findingOf(theorem: string, { found, cases, gap }: Answer): Finding {
   if (found) {
     const { session, because, shows } = found;
-    return { theorem, result: "fails", reason: shows, cases: played, session, because };
+    return { theorem, result: "fails", reason: shows, cases, session, because };
   }
-  if (gap !== "") return { theorem, result: "unknown", reason: gap, cases: played };
-  return { theorem, result: "holds", reason: `in all ${played} cases`, cases: played };
+  if (gap !== "") return { theorem, result: "unknown", reason: gap, cases };
+  return { theorem, result: "holds", reason: `in all ${cases} cases`, cases };
 }
 
 export const lastReply = (played: Played, verb: string): PlayedReply | undefined =>
