@@ -11,6 +11,7 @@ const loaders: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   serve: () => import("./serve.ts"),
   reload: () => import("./reload.ts"),
   policy: () => import("./policy.ts"),
+  replay: () => import("./replay.ts"),
   send: () => import("./send.ts"),
   hash: () => import("./hash.ts"),
   check: () => import("./check.ts"),

@@ -1,0 +1,185 @@
+/**
+ * `postern replay --policy NEW`: decides recorded traffic, or a folder or mbox of messages, again under another policy,
+ * and shows which decisions change, by which rule, with examples.
+ * Exit codes: 0 replayed, 1 a script has errors or there is nothing to replay, 2 wrong usage.
+ */
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { budgetDefaults } from "../config/budget.ts";
+import { loadConfig } from "../config/load.ts";
+import { parseDuration } from "../config/schema.ts";
+import { recordFolder } from "../gateway/recording.ts";
+import { readRecords } from "../workbench/record/read.ts";
+import { type DecideOptions, decide } from "../workbench/replay/decide.ts";
+import { openLists } from "../workbench/replay/lists.ts";
+import { type Mail, mailsOfFolder, mailsOfMbox } from "../workbench/replay/mail.ts";
+import { type Flip, ReplayReport } from "../workbench/replay/report.ts";
+import type { Command, CommandIo } from "./command.ts";
+import { type LoadedPolicy, loadPolicy, reasonOf } from "./play/load.ts";
+
+const options = {
+  policy: { type: "string" },
+  against: { type: "string" },
+  since: { type: "string" },
+  records: { type: "string" },
+  folder: { type: "string" },
+  mbox: { type: "string" },
+  config: { type: "string" },
+  examples: { type: "string" },
+  json: { type: "boolean" },
+} as const;
+
+export const command: Command = {
+  name: "replay",
+  summary: "decide recorded traffic again under another policy",
+  help: `Usage: postern replay --policy NEW [--against OLD] [--since 7d]
+                      [--records DIR | --folder DIR | --mbox FILE]
+                      [--config FILE] [--examples N] [--json]
+
+Decides recorded transactions again under the script NEW, and lists the decisions
+that change, grouped by the rule that makes the difference.
+
+  --against OLD   compare with this script instead of what was decided then
+  --since 7d      only records of that last time
+  --records DIR   the records; default: those of the gateway of --config
+  --folder DIR    instead: every file below DIR is a message; compares with OLD
+  --mbox FILE     the same for the messages of an mbox; envelope and client are
+                  read off the header section, checks count as failed
+  --examples N    examples for each group (default 3)
+  --json          print one JSON document
+
+Exit code: 0 replayed, 1 a script has errors or nothing was found, 2 wrong usage.`,
+  async run(argv, io) {
+    let values: ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
+    try {
+      ({ values } = parseArgs({ args: argv, options }));
+    } catch (error) {
+      return usage(io, reasonOf(error));
+    }
+    const { policy: file, against, since, folder, mbox, json = false } = values;
+    const examples = Number(values.examples ?? "3");
+    const sinceMs = since === undefined ? undefined : parseDuration(since);
+    if (file === undefined) return usage(io, "name the new script with --policy");
+    if (!Number.isInteger(examples) || examples < 0 || examples > 1_000) return usage(io, "--examples is 0 to 1000");
+    if (since !== undefined && sinceMs === undefined) return usage(io, 'write --since as "30m", "12h" or "7d"');
+    if ([values.records, folder, mbox].filter((given) => given !== undefined).length > 1) {
+      return usage(io, "give one of --records, --folder and --mbox");
+    }
+    const mails = folder ?? mbox;
+    if (mails !== undefined && against === undefined) {
+      return usage(io, "messages carry no decision: name the script to compare with by --against");
+    }
+    const policy = loadPolicy(file, io, json);
+    const old = against === undefined ? undefined : loadPolicy(against, io, json);
+    if (!policy || (against !== undefined && !old)) return 1;
+    const replay = new Replay(policy, old, examples);
+    try {
+      if (mails !== undefined) {
+        const path = resolve(io.cwd, mails);
+        const count = { skipped: 0 };
+        const source = folder === undefined ? mailsOfMbox : mailsOfFolder;
+        for await (const mail of source(path, budgetDefaults, count)) await replay.mail(mail);
+        replay.damaged = count.skipped;
+      } else {
+        const dir = resolve(io.cwd, values.records ?? recordsOf(values.config, io));
+        const count = { damaged: 0 };
+        const from = sinceMs === undefined ? {} : { since: Date.now() - sinceMs };
+        for await (const batch of readRecords(dir, { ...from, count })) await replay.records(batch);
+        replay.damaged = count.damaged;
+      }
+    } catch (error) {
+      io.err(`postern replay: ${reasonOf(error)}\n`);
+      return 1;
+    }
+    io.out(json ? `${JSON.stringify(replay.json(), null, 2)}\n` : replay.text());
+    return replay.report.decisions > 0 ? 0 : 1;
+  },
+};
+
+function usage(io: CommandIo, message: string): number {
+  io.err(`postern replay: ${message}\n`);
+  return 2;
+}
+
+function recordsOf(config: string | undefined, io: CommandIo): string {
+  const loaded = loadConfig(resolve(io.cwd, config ?? "postern.yaml"));
+  return loaded.ok ? recordFolder(loaded.loaded.config) : join(io.cwd, "var", "records");
+}
+
+class Replay {
+  readonly report: ReplayReport;
+  damaged = 0;
+  readonly #policy: LoadedPolicy;
+  readonly #old: LoadedPolicy | undefined;
+  readonly #lists: NonNullable<DecideOptions["inList"]>;
+  readonly #oldLists: DecideOptions["inList"];
+  #seconds = 0;
+
+  constructor(policy: LoadedPolicy, old: LoadedPolicy | undefined, examples: number) {
+    this.report = new ReplayReport(examples);
+    this.#policy = policy;
+    this.#old = old;
+    this.#lists = openLists(policy.policy.lists, policy.folder, budgetDefaults);
+    this.#oldLists = old && openLists(old.policy.lists, old.folder, budgetDefaults);
+  }
+
+  async records(batch: ReadonlyArray<Mail["record"]>): Promise<void> {
+    const started = performance.now();
+    for (const record of batch) await this.#one(record, {});
+    this.#seconds += (performance.now() - started) / 1_000;
+  }
+
+  async mail({ record, strings }: Mail): Promise<void> {
+    const started = performance.now();
+    await this.#one(record, { strings });
+    this.#seconds += (performance.now() - started) / 1_000;
+  }
+
+  async #one(record: Mail["record"], more: Pick<DecideOptions, "strings">): Promise<void> {
+    const decided = decide(this.#policy.policy, record, { inList: this.#lists, ...more });
+    const after = decided instanceof Promise ? await decided : decided;
+    let before = record.decision;
+    if (this.#old) {
+      const inList = this.#oldLists;
+      const again = decide(this.#old.policy, record, { ...(inList ? { inList } : {}), ...more });
+      before = (again instanceof Promise ? await again : again).decision;
+    }
+    this.report.add(record, before, after);
+  }
+
+  get #perSecond(): number {
+    return Math.round((this.report.decisions * (this.#old ? 2 : 1)) / Math.max(this.#seconds, 0.001));
+  }
+
+  json(): unknown {
+    const { decisions, flips, reworded, cut, ungrouped, missing, groups } = this.report;
+    return {
+      policy: this.#policy.policy.hash,
+      ...{ decisions, flips, reworded, cut, ungrouped, damaged: this.damaged, perSecond: this.#perSecond },
+      missing: Object.fromEntries(missing),
+      groups,
+    };
+  }
+
+  text(): string {
+    const { decisions, flips, reworded, cut, ungrouped, missing, groups } = this.report;
+    const out = [`${decisions} decisions replayed (${this.#perSecond} a second), ${flips} change`];
+    for (const { change, by, count, examples } of groups) {
+      out.push("", `${count} × ${change}   by ${by}`, ...examples.map(exampleText));
+    }
+    if (ungrouped > 0) out.push("", `${ungrouped} more in groups of their own`);
+    if (reworded > 0) out.push("", `${reworded} decided the same in other words`);
+    for (const [what, count] of missing) {
+      out.push("", `note: ${what} is not in the records of ${count} decisions: it counted as failed`);
+    }
+    if (cut > 0) out.push("", `note: ${cut} records were cut by a limit`);
+    if (this.damaged > 0) out.push("", `note: ${this.damaged} damaged or too large, left out`);
+    return `${out.join("\n")}\n`;
+  }
+}
+
+function exampleText({ id, time, remoteIp, mailFrom, rcptTo, after }: Flip): string {
+  const when = time > 0 ? new Date(time).toISOString() : "";
+  const reply = after.code >= 400 ? `: ${after.code} ${after.text}` : "";
+  return `    ${id} ${when} ${remoteIp} <${mailFrom}> → <${rcptTo.slice(0, 3).join(">, <")}>${reply}`;
+}
