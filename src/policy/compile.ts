@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Script } from "../../grammar/smtpfilters/ast.ts";
-import { parse } from "../../grammar/smtpfilters/parser.ts";
+import { type ParseResult, parse } from "../../grammar/smtpfilters/parser.ts";
 import { type Budget, budgetDefaults } from "../config/budget.ts";
 import { compileModule } from "../language/compile.ts";
 import { type Diagnostic, hasErrors } from "../language/diagnostic.ts";
@@ -47,8 +47,8 @@ export interface PolicyAnalysis {
   lowered: Lowered | undefined;
 }
 
-/** The compiler without its last stage: no code is made. */
-export function analysePolicy(source: string, options: PolicyOptions): PolicyAnalysis {
+/** The compiler without its last stage: no code is made. `parsed`: the tree, when it is at hand. */
+export function analysePolicy(source: string, options: PolicyOptions, parsed?: ParseResult): PolicyAnalysis {
   const budget = options.budget ?? budgetDefaults;
   const text = new SourceText(options.file, source);
   const reporter = new Reporter(text, options.strict ?? false);
@@ -57,7 +57,7 @@ export function analysePolicy(source: string, options: PolicyOptions): PolicyAna
     reporter.report("P006", { start: 0, end: 0 }, `the script has ${size} bytes, the limit is ${budget.scriptBytes}`);
     return { script: undefined, diagnostics: reporter.diagnostics(), lowered: undefined };
   }
-  const { script, problems } = parse(source, { nesting: budget.nesting });
+  const { script, problems } = parsed ?? parse(source, { nesting: budget.nesting });
   for (const problem of problems) {
     const code = problem.code as Code;
     reporter.report(code, problem, problem.message, problem.hint, codes[code].severity);

@@ -77,7 +77,10 @@ export interface Analysis {
   fixes(range: Range): Fix[];
 }
 
-/** `path`: where the text lies, for what it includes; undefined when it lies nowhere yet. */
-export type Analyse = (source: string, path: string | undefined) => Analysis;
+/**
+ * `path`: where the text lies, for what it includes; undefined when it lies nowhere yet. `before`: the analysis of the
+ * version before, of the same language.
+ */
+export type Analyse = (source: string, path: string | undefined, before?: Analysis) => Analysis;
 
 export const touches = (range: Range, offset: number): boolean => range.start <= offset && offset <= range.end;

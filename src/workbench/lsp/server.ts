@@ -195,7 +195,7 @@ class Server {
     const ending = /\.(\w+)$/.exec(uri)?.[1]?.toLowerCase() ?? "";
     const analyse = languages[document.languageId.toLowerCase()] ?? languages[ending];
     if (!analyse) return undefined;
-    const analysis = analyse(document.getText(), pathOf(uri));
+    const analysis = analyse(document.getText(), pathOf(uri), known?.analysis);
     this.analyses.set(uri, { version: document.version, analysis });
     return { document, analysis };
   }

@@ -4,7 +4,6 @@
  */
 import { SymbolKind } from "vscode-languageserver/node";
 import type { Block, Script, Statement } from "../../../../grammar/smtpfilters/ast.ts";
-import { parse } from "../../../../grammar/smtpfilters/parser.ts";
 import { print } from "../../../../grammar/smtpfilters/print.ts";
 import { budgetDefaults } from "../../../config/budget.ts";
 import type { Diagnostic } from "../../../language/diagnostic.ts";
@@ -19,31 +18,44 @@ import {
 } from "../../../policy/names.ts";
 import { otherTests } from "../../../policy/vocabulary.ts";
 import { fixOf } from "../hints.ts";
-import type { Analysis, Completion, Fix, Hover, Occurrences, OutlineItem, Range } from "../language.ts";
+import type { Analyse, Analysis, Completion, Fix, Hover, Occurrences, OutlineItem, Range } from "../language.ts";
 import { touches } from "../language.ts";
+import { type ParsedBlocks, parseBlocks } from "./blocks.ts";
 import { completions, type OwnNames } from "./complete.ts";
 import { cursorAt } from "./cursor.ts";
 import { actionWords, comparatorWords, eventWords, methodWords, paragraphs, variableWords } from "./describe.ts";
 import { eventsOfBlock, type Reference, references } from "./references.ts";
 
-export const analysePolicyText = (source: string, path: string | undefined): Analysis =>
-  new PolicyText(source, path ?? "script");
+export const analysePolicyText: Analyse = (source, path, before) =>
+  new PolicyText(source, path ?? "script", before instanceof PolicyText ? before.parsed.blocks : undefined);
+
+const nothingParsed: ReturnType<typeof parseBlocks> = {
+  result: { script: { blocks: [], comments: [] }, problems: [] },
+  blocks: new Map(),
+};
 
 class PolicyText implements Analysis {
   private readonly source: string;
   private readonly file: string;
-  private result: { script: Script | undefined; diagnostics: Diagnostic[] } | undefined;
-  private tree: Script | undefined;
+  private readonly blocksBefore: ParsedBlocks | undefined;
+  private found: Diagnostic[] | undefined;
+  private tree: ReturnType<typeof parseBlocks> | undefined;
   private names: Reference[] | undefined;
 
-  constructor(source: string, file: string) {
+  constructor(source: string, file: string, blocksBefore: ParsedBlocks | undefined) {
     this.source = source;
     this.file = file;
+    this.blocksBefore = blocksBefore;
+  }
+
+  get parsed(): ReturnType<typeof parseBlocks> {
+    this.tree ??= this.tooLarge ? nothingParsed : parseBlocks(this.source, this.blocksBefore);
+    return this.tree;
   }
 
   diagnostics(): readonly Diagnostic[] {
-    this.result ??= analysePolicy(this.source, { file: this.file });
-    return this.result.diagnostics;
+    this.found ??= analysePolicy(this.source, { file: this.file }, this.parsed.result).diagnostics;
+    return this.found;
   }
 
   complete(offset: number): Completion[] {
@@ -85,7 +97,7 @@ class PolicyText implements Analysis {
   }
 
   outline(): OutlineItem[] {
-    return (this.script?.blocks ?? []).map((block) => ({
+    return this.script.blocks.map((block) => ({
       name: block.name.text,
       detail: block.kind,
       kind: block.kind === "event" ? SymbolKind.Event : SymbolKind.Method,
@@ -97,7 +109,7 @@ class PolicyText implements Analysis {
 
   formatted(): string | undefined {
     if (this.tooLarge) return undefined;
-    const { script, problems } = parse(this.source, { nesting: budgetDefaults.nesting });
+    const { script, problems } = this.parsed.result;
     return problems.every((problem) => problem.warning) ? print(script, this.source) : undefined;
   }
 
@@ -113,14 +125,12 @@ class PolicyText implements Analysis {
     return Buffer.byteLength(this.source) > budgetDefaults.scriptBytes;
   }
 
-  private get script(): Script | undefined {
-    if (this.tooLarge) return undefined;
-    this.tree ??= this.result?.script ?? parse(this.source, { nesting: budgetDefaults.nesting }).script;
-    return this.tree;
+  private get script(): Script {
+    return this.parsed.result.script;
   }
 
   private get references(): Reference[] {
-    this.names ??= this.script ? references(this.script) : [];
+    this.names ??= references(this.script);
     return this.names;
   }
 
@@ -194,13 +204,13 @@ class PolicyText implements Analysis {
 
   private methodNamed(name: string): Block | undefined {
     const key = name.toLowerCase();
-    return this.script?.blocks.find((block) => block.kind === "method" && block.name.text.toLowerCase() === key);
+    return this.script.blocks.find((block) => block.kind === "method" && block.name.text.toLowerCase() === key);
   }
 
   private commentAbove(block: Block): string {
     const lines: string[] = [];
     let below = block.start;
-    for (const comment of this.script?.comments.toReversed() ?? []) {
+    for (const comment of this.script.comments.toReversed()) {
       if (comment.end > below) continue;
       if (!/^[ \t]*(\r\n|\n|\r)[ \t]*$/.test(this.source.slice(comment.end, below))) break;
       lines.unshift(comment.text.replace(/^#+\s?/, ""));

@@ -5,6 +5,7 @@
 import type { IToken } from "chevrotain";
 import * as t from "../../../../grammar/smtpfilters/tokens.ts";
 import type { Range } from "../language.ts";
+import { topLevelParts } from "./blocks.ts";
 
 /** What can be written at the cursor. */
 export type Place =
@@ -44,22 +45,26 @@ const isName = (token: IToken | undefined): boolean =>
   (token.tokenType === t.Identifier || (token.tokenType.CATEGORIES ?? []).includes(t.Identifier));
 
 export function cursorAt(source: string, offset: number): Cursor {
-  const { tokens, groups } = t.lexer.tokenize(source.slice(0, offset));
+  const typed = source.slice(0, offset);
+  // Nothing is open before the last top-level part: only its tokens matter.
+  const from = topLevelParts(typed).at(-1)?.start ?? 0;
+  const { tokens, groups } = t.lexer.tokenize(typed.slice(from));
   const last = tokens.at(-1);
   const nothing = { start: offset, end: offset };
   const comment = groups.comments?.at(-1);
-  const inComment = comment !== undefined && comment.startOffset + comment.image.length === offset;
+  const inComment = comment !== undefined && from + comment.startOffset + comment.image.length === offset;
   if (inComment && !(comment.image.startsWith("/*") && comment.image.endsWith("*/") && comment.image.length > 3)) {
     return { place: { kind: "nothing" }, word: nothing, block: undefined };
   }
-  const partial = last && isName(last) && last.startOffset + last.image.length === offset ? tokens.pop() : undefined;
+  const partial =
+    last && isName(last) && from + last.startOffset + last.image.length === offset ? tokens.pop() : undefined;
   const behind = /^\w*/.exec(source.slice(offset, offset + 128))![0].length;
-  const word = { start: partial?.startOffset ?? offset, end: offset + behind };
+  const word = { start: partial ? from + partial.startOffset : offset, end: offset + behind };
   const walk = new Brackets();
   for (const token of tokens) walk.next(token);
   const open = tokens.at(-1);
   if (open?.tokenType === t.UnterminatedString) {
-    const text = placeInText(source, offset, open, walk);
+    const text = placeInText(source, offset, from + open.startOffset, walk);
     return { place: text.place, word: text.word, block: walk.block };
   }
   return { place: walk.place(tokens), word, block: walk.block };
@@ -128,8 +133,8 @@ class Brackets {
 }
 
 /** Inside a text: behind a `%` stands a variable; else a whole value, where the variable has a list of them. */
-function placeInText(source: string, offset: number, open: IToken, walk: Brackets): { place: Place; word: Range } {
-  const text = source.slice(open.startOffset + 1, offset);
+function placeInText(source: string, offset: number, open: number, walk: Brackets): { place: Place; word: Range } {
+  const text = source.slice(open + 1, offset);
   const expansion = /%(\w*)$/.exec(text.replaceAll("%%", "  "));
   const lineRest = source.slice(offset, offset + 1_000).split(/[\r\n]/, 1)[0]!;
   if (expansion) {
