@@ -21,8 +21,8 @@ export class Observers {
     this.#log = log;
   }
 
-  /** Takes what is in force now. `source`: text of the live policy. */
-  take(live: Live, source: string): void {
+  /** Takes what is in force now. `texts`: of live policy and candidate, by hash. */
+  take(live: Live, texts: Readonly<Record<string, string>>): void {
     const { config, budget, program, candidate } = live;
     const settings = JSON.stringify(config.record);
     if (settings !== this.#settings) {
@@ -30,7 +30,7 @@ export class Observers {
       this.recording = config.record.enabled ? new Recording(config, this.#worker, budget, this.#log) : undefined;
       this.#settings = settings;
     }
-    this.recording?.keepPolicy(program, source);
+    for (const one of [program, candidate]) if (one) this.recording?.keepPolicy(one, texts[one.hash] ?? "");
     const percent = config.policy.candidate?.enforce ?? 0;
     if (this.trial?.program.hash === candidate?.hash && this.trial?.percent === percent) return;
     this.stopTrial();

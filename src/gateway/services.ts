@@ -116,7 +116,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     await lists.open(live.program);
     if (live.candidate) await lists.open(live.candidate);
     const observers = new Observers(plan.index, moduleLogger(log, "GATEWAY"));
-    observers.take(live, compiled.compiled.source);
+    observers.take(live, compiled.compiled.texts);
     closers.push(() => observers.close());
     const facts = createFacts({ live: () => live, resolver, state, geoip, lists, log });
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
@@ -278,7 +278,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         policyServices.reload(fresh.config.policyServices, fresh.budget);
         sieve.reload(fresh);
         live = fresh;
-        observers.take(fresh, next.compiled.source);
+        observers.take(fresh, next.compiled.texts);
         limitsOf = destinationLimits(fresh.config);
         const old = deliverer;
         deliverer = makeDeliverer();

@@ -29,8 +29,8 @@ export interface Compiled {
   program: PolicyProgram;
   rewriting: Rewriting;
   sieve: readonly CompiledSieve[];
-  /** The text of `program`. */
-  source: string;
+  /** Texts of live policy and candidate, by the hash of the program. */
+  texts: Readonly<Record<string, string>>;
   /** The policy on trial; absent when there is none, when it was stopped, and when it is the live one. */
   candidate?: PolicyProgram;
 }
@@ -91,12 +91,14 @@ export function compileSnapshot(
   const candidate = compileCandidate(loaded, snapshot);
   if (!candidate.ok) return candidate;
   const { hash } = policy.program;
+  const texts: Record<string, string> = { [hash]: text };
+  if (candidate.program) texts[candidate.program.hash] = snapshot.files[candidate.program.file] ?? "";
   const onTrial = candidate.program && candidate.program.hash !== hash ? { candidate: candidate.program } : {};
   try {
     const rewriting = makeRewriting(loaded.config, loaded.budget, snapshot.files);
     return {
       ok: true,
-      compiled: { loaded, program: policy.program, rewriting, sieve: sieve.scripts, source: text, ...onTrial },
+      compiled: { loaded, program: policy.program, rewriting, sieve: sieve.scripts, texts, ...onTrial },
       warnings: printed,
     };
   } catch (error) {

@@ -112,6 +112,8 @@ function statusPart(options: ReportOptions, utf8: boolean): Buffer {
   out.push(`Reporting-MTA: dns; ${hostName}`);
   if (message.client.ehlo !== "") out.push(`Received-From-MTA: dns; ${headerText(message.client.ehlo, utf8)}`);
   out.push(`Arrival-Date: ${formatDate(message.receivedAt)}`);
+  // RFC 3464 §2.4: extension fields begin with X-.
+  if (message.client.decisionId !== undefined) out.push(`X-Postern-Decision: ${message.client.decisionId}`);
   for (const { recipient, outcome, destination, kind: resultKind } of results) {
     out.push("");
     if (recipient.orcpt !== undefined) out.push(`Original-Recipient: ${headerText(recipient.orcpt, utf8)}`);
