@@ -1,0 +1,122 @@
+/**
+ * A recorded decision for `postern explain --id`: the path its policy took, the facts with the time each took, and the
+ * smallest changes that would have ended otherwise. The policy is the one of that time, whose text lies with the records.
+ * Failure: `findRecord` and `policyOf` throw with a reason for the user.
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { budgetDefaults } from "../../config/budget.ts";
+import { printable } from "../../message/outcome.ts";
+import { compilePolicy } from "../../policy/compile.ts";
+import { readRecords } from "../../workbench/record/read.ts";
+import type { DecisionRecord, Fact } from "../../workbench/record/types.ts";
+import { decide } from "../../workbench/replay/decide.ts";
+import { openLists } from "../../workbench/replay/lists.ts";
+import { type FlipCause, nearestFlips } from "../../workbench/replay/nearest-flip.ts";
+import { explanationJson, explanationText } from "./explanation.ts";
+import type { LoadedPolicy } from "./load.ts";
+import type { Played } from "./play.ts";
+import { RuleTrace } from "./trace.ts";
+
+const shownFlips = 10;
+
+export async function findRecord(dir: string, id: string): Promise<DecisionRecord> {
+  for await (const batch of readRecords(dir, { having: `"id":${JSON.stringify(id)}` })) {
+    const record = batch.find((candidate) => candidate.id === id);
+    if (record) return record;
+  }
+  throw new Error(`there is no record ${printable(id)} in ${dir}`);
+}
+
+/** The policy that decided a record. */
+export function policyOf(dir: string, record: DecisionRecord): LoadedPolicy {
+  let kept: { file: string; text: string };
+  try {
+    kept = JSON.parse(readFileSync(join(dir, "policies", `${record.policy}.json`), "utf8"));
+  } catch {
+    throw new Error(`the text of policy ${record.policy} is not with the records: name a script`);
+  }
+  const result = compilePolicy(kept.text, { file: kept.file });
+  if (!result.ok) throw new Error(`policy ${record.policy} does not compile any more: name a script`);
+  return { policy: result.program, source: kept.text, folder: dirname(kept.file) };
+}
+
+export interface RecordedDecision {
+  record: DecisionRecord;
+  played: Played;
+  flips: FlipCause[];
+}
+
+export async function playRecord(record: DecisionRecord, loaded: LoadedPolicy): Promise<RecordedDecision> {
+  const { policy, source, folder } = loaded;
+  const trace = new RuleTrace(source);
+  const played: Played = {
+    policy: policy.hash,
+    ...{ events: [], replies: [], ehlo: [], route: null, routes: [], reports: [], headers: "", missing: [], notes: [] },
+  };
+  const inList = openLists(policy.lists, folder, budgetDefaults);
+  const { decision, missing } = await decide(policy, record, {
+    inList,
+    open: (facts) => policy.tracedSession("smtpIn", facts, {}, trace),
+    before: () => trace.begin(),
+    after(event, result, _session, recipient) {
+      played.events.push({
+        event,
+        ...(recipient === "" ? {} : { about: recipient }),
+        path: trace.path,
+        writes: { ...trace.writes },
+        action: result.action,
+        explanation: result.explanation,
+        effects: result.effects,
+        lookups: trace.lookups,
+      });
+    },
+  });
+  const { code, text, by, at } = decision;
+  played.replies.push({ command: at, code, enhanced: "", text, by });
+  played.missing = [...missing];
+  if (record.cut) played.notes.push("a limit cut this record: the path may differ from the one taken");
+  if (policy.hash !== record.policy) played.notes.push(`decided by policy ${record.policy}, shown under another`);
+  if (record.decision.verdict !== decision.verdict) {
+    played.notes.push(`it was ${record.decision.verdict} then, and is ${decision.verdict} by this path`);
+  }
+  return { record, played, flips: await nearestFlips(policy, record, { inList }) };
+}
+
+export function recordedJson({ record, played, flips }: RecordedDecision, { policy, source }: LoadedPolicy): unknown {
+  const { id, time, ms, session, facts, decision } = record;
+  return {
+    ...{ id, time: new Date(time).toISOString(), ms, session, decision, facts: facts.map(factJson) },
+    ...(explanationJson(played, policy.module, source) as object),
+    flips,
+  };
+}
+
+export function recordedText({ record, played, flips }: RecordedDecision, { policy, source }: LoadedPolicy): string {
+  const { id, time, ms, session, decision } = record;
+  const { verdict, at, by, code, text } = decision;
+  const out = [
+    `decision ${id} of ${new Date(time).toISOString()}, session ${session}, ${ms} ms`,
+    `${verdict} at ${at} by ${by}${code >= 400 ? `: ${code} ${text}` : ""}`,
+    "",
+    explanationText(played, policy.module, source).trimEnd(),
+    "",
+    record.facts.length > 0 ? "facts" : "facts: none were asked",
+    ...record.facts.map((fact) => `  ${factText(fact)}`),
+    "",
+    flips.length > 0 ? "one change that would flip it" : "no single change of a fact that was tried flips it",
+    ...flips.slice(0, shownFlips).map(flipText),
+  ];
+  return `${out.join("\n")}\n`;
+}
+
+const factJson = ([name, inputs, answer, ms]: Fact): unknown => ({ name, inputs, answer, ms });
+
+function factText([name, inputs, answer, ms]: Fact): string {
+  const said = answer === null ? "failed" : JSON.stringify(answer);
+  return printable(`${name}(${inputs.join(", ")}) = ${said}, ${ms} ms`);
+}
+
+function flipText({ fact, from, to, decision }: FlipCause): string {
+  return printable(`  ${fact} "${to}" instead of "${from}": ${decision.verdict} at ${decision.at} by ${decision.by}`);
+}
