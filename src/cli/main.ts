@@ -18,6 +18,7 @@ const loaders: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   explain: () => import("./explain.ts"),
   test: () => import("./test.ts"),
   prove: () => import("./prove.ts"),
+  diff: () => import("./diff.ts"),
   fmt: () => import("./fmt.ts"),
   sieve: () => import("./sieve.ts"),
   queue: () => import("./queue.ts"),

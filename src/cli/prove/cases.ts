@@ -79,8 +79,9 @@ export class Decided {
     return false;
   }
 
-  add(chosen: readonly number[], played: Played): void {
-    const asked = this.dimensions.flatMap((dimension, i) => ((dimension.asked?.(played) ?? true) ? [i] : []));
+  /** `played`: the session that stands for the case, against each policy in question. */
+  add(chosen: readonly number[], ...played: readonly Played[]): void {
+    const asked = this.dimensions.flatMap(({ asked: by }, i) => (!by || played.some(by) ? [i] : []));
     if (asked.length === this.dimensions.length) return;
     const id = asked.join();
     const known = this.byAsked.get(id) ?? { asked, values: new Set<string>() };

@@ -13,7 +13,7 @@ import { dimensionsOf, sessionOf, type Terms } from "./dimensions.ts";
 import type { Reading } from "./reading.ts";
 
 /** Cases that are looked at for each that may be played: most are decided by others. */
-const lookedAt = 50;
+export const casesLooked = 50;
 
 /** The policy in question and the means to play it. */
 export interface Subject {
@@ -70,7 +70,7 @@ export async function searchTraced<T extends RuleTrace>(
   let tried = 0;
   let plays = 0;
   for (const chosen of cases(dimensions)) {
-    if (plays === budget.proveCases || tried === budget.proveCases * lookedAt) break;
+    if (plays === budget.proveCases || tried === budget.proveCases * casesLooked) break;
     tried++;
     if (decided.has(chosen)) continue;
     plays++;
