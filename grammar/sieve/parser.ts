@@ -201,6 +201,7 @@ class Parser {
         this.#expected(`string after '${after}' in string list`, "expecting");
         this.#skipTo("]", ";", "{", "}");
         if (lexer.kind === "]") lexer.next();
+        else this.#expected("',' or end of string list ']'", "expecting");
         return "skipped";
       }
       items.push({ kind: "string", text: lexer.text, span: lexer.span });
@@ -229,11 +230,15 @@ class Parser {
       if (lexer.kind !== "identifier") {
         this.#expected(`test identifier after '${after}' in test list`, "expecting");
         if (after === "(") {
+          this.#skipTo(")", ";", "{", "}");
+          if ((lexer.kind as TokenKind) === ")") lexer.next();
+          else this.#expected("',' or end of test list ')'", "expecting");
           this.#error(`failed to accept more tests for command '${node.name}'`);
           return depth > 1 ? "skipped" : "stop";
         }
         this.#skipTo(")", ";", "{", "}");
         if ((lexer.kind as TokenKind) === ")") lexer.next();
+        else this.#expected("',' or end of test list ')'", "expecting");
         return "on";
       }
       progress = this.#test(node, depth);

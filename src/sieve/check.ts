@@ -125,9 +125,9 @@ export class Checker {
     const call = this.#call(node);
     if (call === undefined) return undefined;
     const spec = call.spec as CommandSpec;
-    if (spec.place && !spec.place(call, this)) return call;
-    if (node.name.toLowerCase() !== "require") this.atBeginning = false;
-    const well = [this.#arguments(call), this.#subTests(call), this.#blockPresence(call, spec)].every(Boolean);
+    const well = this.#shape(call, () => this.#blockPresence(call, spec));
+    if (well && spec.place && !spec.place(call, this)) return call;
+    if (spec.name !== "require") this.atBeginning = false;
     if (well) {
       spec.check?.(call, this);
       this.context.profile.check(call, this);
@@ -145,7 +145,7 @@ export class Checker {
     const call = this.#call(node);
     if (call === undefined) return undefined;
     const spec = call.spec as TestSpec;
-    const well = [this.#arguments(call), this.#subTests(call)].every(Boolean);
+    const well = this.#shape(call, () => true);
     if (well) {
       spec.check?.(call, this);
       this.context.profile.check(call, this);
@@ -153,6 +153,16 @@ export class Checker {
     this.#descend(call);
     if (well) call.constant = spec.constant?.(call, this);
     return call;
+  }
+
+  /**
+   * Everything that can be said without knowing the word's meaning, up to the first kind of mistake. A tag without its
+   * colon is read as a sub-test, so those are looked at whatever is wrong with the arguments.
+   */
+  #shape(call: Call, blockFits: () => boolean): boolean {
+    const counted = this.#arguments(call);
+    const tested = this.#subTests(call);
+    return counted && tested && blockFits() && this.#types(call);
   }
 
   /** Sub-tests in order, up to the one that decides an anyof or allof. */
@@ -238,6 +248,25 @@ export class Checker {
       at += used;
     }
     this.#positional(call, at);
+    return this.#errors === before;
+  }
+
+  /** Positional arguments of the right kinds, tags that agree with them. */
+  #types(call: Call): boolean {
+    const before = this.#errors;
+    const wanted = call.spec.positional === "custom" ? undefined : call.spec.positional;
+    for (const [index, argument] of call.arguments.entries()) {
+      const position = wanted?.[index];
+      if (position && !fits(argument, position.type)) {
+        this.error(
+          argument,
+          codes.arguments,
+          `the ${describe(call)} expects ${typeNames[position.type]} as argument ${index + 1} (${position.name}), but ${typeNames[argument.kind]} was found`,
+        );
+        return false;
+      }
+      this.#checkStrings(argument);
+    }
     if (this.#errors > before) return false;
     for (const use of call.tags.values()) use.spec.after?.(call, this);
     return this.#errors === before;
@@ -339,19 +368,6 @@ export class Checker {
     const given = node.arguments.slice(from);
     const tag = given.find((argument) => argument.kind === "tag");
     const wanted = spec.positional === "custom" ? undefined : spec.positional;
-    for (const [index, argument] of given.entries()) {
-      if (argument.kind === "tag") break;
-      const position = wanted?.[index];
-      if (position && !fits(argument, position.type)) {
-        this.error(
-          argument,
-          codes.arguments,
-          `the ${what} expects ${typeNames[position.type]} as argument ${index + 1} (${position.name}), but ${typeNames[argument.kind]} was found`,
-        );
-        return;
-      }
-      this.#checkStrings(argument);
-    }
     if (tag?.kind === "tag") {
       this.#errors++;
       if (this.#reported.has(`tag ${tag.name.toLowerCase()} ${spec.name}`)) return;
@@ -395,11 +411,11 @@ export class Checker {
       if (count === 0) return true;
       const first = node.tests[0]!;
       const name = first.name.toLowerCase();
-      if (!node.testList && this.#commands.get(name)?.kind === "command")
-        return error(`missing semicolon ';' after ${what}`);
-      if (!node.testList && !this.#commands.has(name) && this.#tagsOf(spec).some((tag) => tag.name === name)) {
+      const kind = this.#commands.get(name)?.kind;
+      if (kind === undefined && this.#tagsOf(spec).some((tag) => tag.name === name)) {
         return error(`missing colon ':' before ':${name}' tag in ${what}`, `write :${name}`);
       }
+      if (kind !== "test") return error(`missing semicolon ';' after ${what}`);
       return error(`the ${what} accepts no sub-tests, but tests are specified`);
     }
     if (count === 0)

@@ -43,7 +43,7 @@ function addFields(mailto: Mailto, query: string): string | undefined {
     const equals = pair.indexOf("=");
     const name = decode(equals < 0 ? pair : pair.slice(0, equals));
     const value = decode(equals < 0 ? "" : pair.slice(equals + 1));
-    if (equals < 0 || name === undefined || value === undefined) return `invalid header field '${pair.slice(0, 80)}'`;
+    if (name === undefined || value === undefined) return `invalid header field '${pair.slice(0, 80)}'`;
     if (!/^[\x21-\x39\x3b-\x7e]+$/.test(name)) return `invalid header field name '${name.slice(0, 80)}'`;
     const lower = name.toLowerCase();
     if (lower === "to" || lower === "cc") {

@@ -59,7 +59,7 @@ function placeBranch(call: Call, check: Checker): boolean {
   if (call.spec.name === "if") return true;
   const taken = before!.unreachable || before!.tests[0]?.constant === true;
   call.unreachable = taken;
-  return !taken || call.node.block === undefined;
+  return !taken;
 }
 
 const branch = (name: "if" | "elsif" | "else"): CommandSpec => ({

@@ -68,7 +68,7 @@ export const editheader: Extension = {
         }
         const value = check.constant(call.arguments[1]);
         if (value !== undefined && !isFieldBody(value)) {
-          check.error(
+          check.warn(
             call.arguments[1]!,
             codes.value,
             `addheader command: specified value \`${value.slice(0, 80)}' is invalid`,

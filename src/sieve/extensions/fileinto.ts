@@ -20,13 +20,11 @@ export const fileinto: Extension = {
       positional: [{ name: "mailbox", type: "string" }],
       check(call, check) {
         const folder = check.constant(call.arguments[0]);
-        if (folder !== undefined && !isFolderName(folder)) {
-          check.error(
-            call.arguments[0]!,
-            codes.value,
-            `fileinto command: invalid folder name '${folder.slice(0, 80)}' specified`,
-          );
-        }
+        if (folder === undefined || isFolderName(folder)) return;
+        // Text that isn't UTF-8 names no folder anywhere; which other names there can be is the store's to say.
+        const report = folder.isWellFormed() && !folder.includes("\ufffd") ? check.warn : check.error;
+        const message = `fileinto command: invalid folder name '${folder.slice(0, 80)}' specified`;
+        report.call(check, call.arguments[0]!, codes.value, message);
       },
       lower(call, to) {
         const value = (name: string) => to.values(call.tags.get(name)?.value);

@@ -1,0 +1,5 @@
+require "fileinto";
+fileinto [;
+keep;
+if anyof (true, { }
+if anyof (, true) { }
