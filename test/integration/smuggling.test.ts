@@ -5,15 +5,33 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { chmodSync, mkdtempSync } from "node:fs";
 import { connect } from "node:net";
-import { after, test } from "node:test";
+import { join } from "node:path";
+import { after, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "../unit/smtp-incoming/site.ts";
-import { dumped, freePort, type Gateway, Lab, peer, until } from "./lab.ts";
-import { startPostfix } from "./mta.ts";
+import { dumped, type Gateway, Lab, peer, until } from "./lab.ts";
+import { missingForLaboratory, startPostfix } from "./peers.ts";
 
 const lab = new Lab();
 after(() => lab.close());
+
+/** The Postfix behind the gateway: what it takes for peer.test goes to `sink`. */
+async function postfixBehind(t: TestContext, sink: number): Promise<{ domains: object } | undefined> {
+  const missing = missingForLaboratory();
+  if (missing !== undefined) {
+    if (process.env.POSTERN_REQUIRE_PEERS === "1") assert.fail(missing);
+    t.skip(missing);
+    return undefined;
+  }
+  const address = "127.0.7.1";
+  const folder = mkdtempSync(join(lab.folder, "postfix-"));
+  chmodSync(folder, 0o755);
+  const postfix = await startPostfix({ folder, address, domain: "peer.test", sink, gateway: "127.0.7.2" });
+  t.after(() => postfix.stop());
+  return { domains: { local: [], routes: { "peer.test": `[${address}]:25` } } };
+}
 
 /** What may stand between two messages in an attacker's stream: all texts of up to `longest` octets of the alphabet. */
 function* sequences(longest: number): Generator<string> {
@@ -73,9 +91,8 @@ test("no text over CR, LF, dot and NUL ends a message but CRLF.CRLF; nothing smu
 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const sink = await lab.sink();
-  const postfix = await startPostfix(t, { gateway: await freePort(), sink: sink.port });
-  if (postfix === undefined) return;
-  const routed = { domains: { local: [], routes: { "peer.test": `[127.0.0.1]:${postfix}` } } };
+  const routed = await postfixBehind(t, sink.port);
+  if (routed === undefined) return;
   let arrived = 0;
   for (const bareNewline of ["close", "reject"] as const) {
     const gateway = await lab.gateway({ ...routed, smtp: { bareNewline } });
@@ -119,9 +136,9 @@ test("a binary body with bare line ends is never relayed as it is to a server wi
 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const sink = await lab.sink();
-  const postfix = await startPostfix(t, { gateway: await freePort(), sink: sink.port });
-  if (postfix === undefined) return;
-  const gateway = await lab.gateway({ domains: { local: [], routes: { "peer.test": `[127.0.0.1]:${postfix}` } } });
+  const routed = await postfixBehind(t, sink.port);
+  if (routed === undefined) return;
+  const gateway = await lab.gateway(routed);
   const socket = connect({ port: gateway.port, host: "127.0.0.1" });
   await once(socket, "connect");
   const client = new Client(socket);
