@@ -27,6 +27,7 @@ const loaders: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   backup: () => import("./backup.ts"),
   conformance: () => import("./conformance.ts"),
   lsp: () => import("./lsp.ts"),
+  dap: () => import("./dap.ts"),
 };
 
 async function main(argv: string[]): Promise<number> {

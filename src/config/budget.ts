@@ -132,6 +132,9 @@ export const budgetDefaults = {
   recordFacts: 1_000,
   recordHeader: 64 * 1024,
   recordsPending: 20_000,
+  // debugger
+  debugSteps: 100_000,
+  debugMessageBytes: 16 * 1024 * 1024,
 } as const;
 
 export type BudgetField = keyof typeof budgetDefaults;

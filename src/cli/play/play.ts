@@ -139,7 +139,7 @@ class Player {
   }
 
   private async event(name: EventName, session: PolicySession, about?: string): Promise<EventResult> {
-    this.trace.begin();
+    this.trace.begin(name, session);
     const result = await session.run(name);
     const writes = { ...this.trace.writes };
     for (const lookup of this.trace.lookups) {

@@ -6,6 +6,7 @@
 import type { Trace } from "../../language/host.ts";
 import type { Span } from "../../language/span.ts";
 import { hidden } from "../../policy/slots.ts";
+import type { EventName, PolicySession } from "../../policy/types.ts";
 
 export interface TriedTest {
   line: number;
@@ -44,7 +45,8 @@ export class RuleTrace implements Trace {
     this.source = source;
   }
 
-  begin(): void {
+  /** An event begins; `_event` and `_session` are for traces that look further than this one. */
+  begin(_event?: EventName, _session?: PolicySession): void {
     this.path = [];
     this.writes = {};
     this.lookups = [];
@@ -58,8 +60,11 @@ export class RuleTrace implements Trace {
   }
 
   statement(span: Span, rule: string | undefined, kind: string, detail: string): void {
-    if (kind === "set") this.noteSet(detail);
-    else if (kind === "lookup") this.lookups.push(detail.split(" ", 1)[0]!);
+    if (kind === "set") {
+      const written = writtenBy(detail);
+      if (written) this.writes[written.name] = written.value;
+    }
+    if (kind === "lookup") this.lookups.push(detail.split(" ", 1)[0]!);
     else if (kind === "if" && isRule(this.source, span)) {
       const result = detail === "then";
       this.path.push({ line: span.start.line, rule: rule ?? "", result, tests: this.tests });
@@ -68,14 +73,14 @@ export class RuleTrace implements Trace {
       counts.set(span.start.offset, (counts.get(span.start.offset) ?? 0) + 1);
     }
   }
+}
 
-  private noteSet(detail: string): void {
-    const at = detail.indexOf(" = ");
-    const name = detail.slice(0, at);
-    // Slots of the compiler's own bear names that no script can write, or that are no variables.
-    if (name.startsWith("(") || hiddenNames.has(name)) return;
-    this.writes[name] = detail.slice(at + 3).replace(/\x01([A-Za-z]+)\x02/g, "%$1%");
-  }
+/** What a "set" statement wrote; undefined for slots of the compiler's own: no script can write their names. */
+export function writtenBy(detail: string): { name: string; value: string } | undefined {
+  const at = detail.indexOf(" = ");
+  const name = detail.slice(0, at);
+  if (name.startsWith("(") || hiddenNames.has(name)) return undefined;
+  return { name, value: detail.slice(at + 3).replace(/\x01([A-Za-z]+)\x02/g, "%$1%") };
 }
 
 /** Is the `if` at this place the author's? */
