@@ -120,6 +120,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
         } else if (message.type === "metrics") worker.metrics = message.values;
         else if (message.type === "trial") trials.add(message.hash, message.counts);
         else if (message.type === "flow") {
+          if (worker.process !== child) return; // said before it died, and given back already
           const answers = ledger.take(worker.index, message.notes);
           if (answers.length > 0) send(child, { type: "flow", answers });
         } else if (message.type === "failed") {

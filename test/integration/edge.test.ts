@@ -273,6 +273,30 @@ test("SNI by configuration and by certificate; certificates change with their fi
   await gateway.kill("SIGTERM");
 });
 
+test("TLS sessions resume at whichever worker the next connection meets; 1.0, 1.1 and weak ciphers are refused", async () => {
+  const port = await freePort();
+  const gateway = await lab.gateway({
+    listeners: [
+      { address: `127.0.0.1:${port}`, tls: { ...certificateFiles("resume", ["gw.test"]), mode: "implicit" } },
+    ],
+  });
+  const first = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false });
+  const [session] = (await once(first, "session")) as [Buffer];
+  first.destroy();
+  for (let i = 0; i < 16; i++) {
+    const next = await openTls(port, { session });
+    assert.ok((next.socket as TLSSocket).isSessionReused(), `connection ${i}`);
+    next.end();
+  }
+  for (const refused of [
+    { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" },
+    { maxVersion: "TLSv1.2", ciphers: "AES128-SHA:AES256-SHA256:DHE-RSA-AES128-SHA@SECLEVEL=0" },
+  ] as const) {
+    await assert.rejects(openTls(port, refused), /alert|handshake|ECONNRESET|disconnected/);
+  }
+  await gateway.kill("SIGTERM");
+});
+
 test("PROXY and XCLIENT name the client that policy sees; LMTP answers each recipient; the greeting waits", async () => {
   const [proxied, local] = [await freePort(), await freePort()];
   const gateway = await lab.gateway(
