@@ -90,7 +90,7 @@ export class RecordRing {
       try {
         const lines = batch.map((record) => lineOf(this.#options.redactor.text(record)));
         const bytes = Buffer.from(lines.join(""));
-        const file = await this.#place();
+        const file = await this.#place(bytes.length);
         this.#size += bytes.length;
         await file.appendFile(bytes);
       } catch (error) {
@@ -101,9 +101,9 @@ export class RecordRing {
     }
   }
 
-  /** The file to append to; a new one when the last is full. */
-  async #place(): Promise<FileHandle> {
-    if (this.#file && this.#size < this.#options.maxBytes / filesPerRing) return this.#file;
+  /** The file to append to; a new one when so many octets more would not fit. */
+  async #place(octets: number): Promise<FileHandle> {
+    if (this.#file && this.#size + octets <= this.#options.maxBytes / filesPerRing) return this.#file;
     await this.#closeFile();
     const { dir, worker } = this.#options;
     this.#file = await open(join(dir, `${worker}-${String(this.#sequence++).padStart(8, "0")}.rec`), "a", 0o640);
