@@ -4,10 +4,11 @@
  * loopback network on port 25, sends mail for its own domain to a sink and all other mail to the gateway.
  * Needs root.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import type { TestContext } from "node:test";
 import { until } from "./lab.ts";
 
 export interface PeerPlan {
@@ -48,7 +49,7 @@ export function missingForLaboratory(): string | undefined {
 }
 
 /** @param tls PEM text of key and certificate chain: offers STARTTLS, notes it in Received, uses it where offered */
-export async function startPostfix(plan: PeerPlan, tls?: string): Promise<PeerServer> {
+export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string): Promise<void> {
   const { folder, address, domain } = plan;
   const etc = join(folder, "etc");
   for (const name of ["etc", "spool", "data"]) mkdirSync(join(folder, name), { recursive: true, mode: 0o755 });
@@ -99,13 +100,17 @@ export async function startPostfix(plan: PeerPlan, tls?: string): Promise<PeerSe
   const main = Object.entries(settings).map(([name, value]) => `${name} = ${value}`);
   writeFileSync(join(etc, "main.cf"), `${main.join("\n")}\n`);
   writeFileSync(join(etc, "master.cf"), `${master.join("\n")}\n`);
-  execFileSync("/usr/sbin/postfix", ["-c", etc, "start"], { stdio: "pipe" });
+  const postfix = (word: string): void => {
+    const { status, stderr } = spawnSync("/usr/sbin/postfix", ["-c", etc, word], { encoding: "utf8" });
+    if (status !== 0) throw new Error(`postfix ${word}: ${stderr}`);
+  };
+  postfix("start");
+  t.after(() => postfix("stop"));
   await until(`Postfix on ${address}`, () => answers(address));
-  return { stop: async () => void execFileSync("/usr/sbin/postfix", ["-c", etc, "stop"], { stdio: "pipe" }) };
 }
 
 /** @param greylist path of a file: while it is missing, recipients are told to come back later */
-export function startExim(plan: PeerPlan, greylist?: string): Promise<PeerServer> {
+export function startExim(t: TestContext, plan: PeerPlan, greylist?: string): Promise<PeerServer> {
   const program = join(extracted, "usr/sbin/exim4");
   const config = `
 exim_path = ${program}
@@ -143,7 +148,7 @@ out:
 begin retry
 * * F,1h,2s
 `;
-  return startInNamespace(plan, {
+  return startInNamespace(t, plan, {
     files: { "exim4/exim4.conf": config },
     users: ["Debian-exim"],
     prepare: "mkdir -p /var/spool/exim4; chown Debian-exim:Debian-exim /var/spool/exim4; chmod 750 /var/spool/exim4",
@@ -151,7 +156,7 @@ begin retry
   });
 }
 
-export function startOpenSmtpd(plan: PeerPlan): Promise<PeerServer> {
+export function startOpenSmtpd(t: TestContext, plan: PeerPlan): Promise<PeerServer> {
   const config = `
 listen on ${plan.address} port 25 hostname ${plan.domain}
 action "own" relay host "smtp://127.0.0.1:${plan.sink}"
@@ -161,7 +166,7 @@ match from any for domain { ${domainsOf(plan)
     .join(", ")} } action "own"
 match from any for any action "others"
 `;
-  return startInNamespace(plan, {
+  return startInNamespace(t, plan, {
     files: { "smtpd.conf": config },
     users: ["opensmtpd", "opensmtpq"],
     prepare: "mkdir -p /var/spool/smtpd /var/lib/opensmtpd/empty; chmod 711 /var/spool/smtpd",
@@ -181,7 +186,7 @@ interface Inside {
   command: string;
 }
 
-async function startInNamespace(plan: PeerPlan, inside: Inside): Promise<PeerServer> {
+async function startInNamespace(t: TestContext, plan: PeerPlan, inside: Inside): Promise<PeerServer> {
   const etc = join(plan.folder, "etc");
   mkdirSync(plan.folder, { recursive: true });
   execFileSync("/bin/cp", ["-a", "/etc", etc]);
@@ -210,6 +215,7 @@ exec ${inside.command}`;
   const child = spawn("unshare", ["-m", "sh", "-c", script], { stdio: ["ignore", "pipe", "pipe"], detached: true });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += String(chunk)));
+  t.after(() => endGroup(child));
   await until(`${plan.domain} on ${plan.address}`, () => {
     if (child.exitCode !== null) throw new Error(`${inside.command} ended: ${output}`);
     return answers(plan.address);
