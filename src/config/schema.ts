@@ -376,6 +376,14 @@ export const configSchema = z.strictObject({
         .boolean()
         .default(false)
         .describe("check SPF, DKIM, ARC and DMARC of all mail of strangers and write Authentication-Results"),
+      reports: z
+        .strictObject({
+          contact: z.string().min(1).describe("address of the people who can answer questions, and their sender"),
+          every: duration("1d"),
+        })
+        .nullable()
+        .default(null)
+        .describe("sends DMARC aggregate reports to domains that ask for them (RFC 9990)"),
       domainKeys: z.boolean().default(false).describe("let checkDomainKey verify historic signatures (RFC 4870)"),
     })
     .prefault({}),

@@ -5,6 +5,7 @@
  * octet is looked at here; a refusal before the end is remembered and given at the final dot (smtpfilters.md §7.2).
  * Failure: commit errors become the QueueError's outcome; an aborted message leaves nothing.
  */
+import type { AggregateCollector } from "../checks/dmarc/aggregate.ts";
 import type { MessageSource } from "../checks/message.ts";
 import { editHeaders, editOfEffect, type HeaderEdit } from "../message/edit.ts";
 import type { Envelope } from "../message/envelope.ts";
@@ -27,6 +28,8 @@ export interface MessageServices {
   log: Logger;
   metrics: Metrics;
   facts(live: Live, client: SmtpClientInfo): SessionFacts;
+  /** Counts results for the domains' owners; undefined when no reports are sent. */
+  dmarcReports?: AggregateCollector | undefined;
   /** Resolves with the verdict of processing, or undefined when `timeoutMs` passed first (smtpfilters.md §7.4). */
   processed(id: string, timeoutMs: number): Promise<Outcome | undefined>;
 }
@@ -184,6 +187,7 @@ class WatchedSink extends PlainSink {
       const kept = context.marks.effects.length;
       const failed = await this.#contentComplete();
       this.#judge("onDataReceived", await context.run("onDataReceived"));
+      await this.#countForReport();
       if (!this.#refusal && !this.#discard) {
         const effects = context.marks.effects.slice(kept);
         const found = await this.#findings(failed, effects);
@@ -210,6 +214,19 @@ class WatchedSink extends PlainSink {
     const from = this.#headerOctets;
     await facts.contentArrived({ asReceived: () => asReceived(header, spooled, from), spooled, parse: event });
     return results && !(await facts.authenticate((variable) => policy.read(variable)));
+  }
+
+  async #countForReport(): Promise<void> {
+    const { dmarcReports } = this.services;
+    if (dmarcReports === undefined) return;
+    const { client, envelope, facts, marks } = this.context;
+    const { authentication } = await facts.findings();
+    if (authentication === undefined) return;
+    const quarantined = marks.effects.some((effect) => effect.kind === "quarantine");
+    const passed = authentication.dmarc.result === "pass" ? "pass" : "none";
+    const disposition = this.#refusal ? "reject" : quarantined ? "quarantine" : passed;
+    const sourceIp = client.remoteIp;
+    dmarcReports.add({ sourceIp, envelopeFrom: envelope.mailFrom, disposition, authentication });
   }
 
   /** The fields that say what was found. */

@@ -8,6 +8,7 @@
 import { getServers } from "node:dns";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { AggregateCollector } from "../checks/dmarc/aggregate.ts";
 import { GeoIp } from "../checks/geoip/geoip.ts";
 import type { Config } from "../config/schema.ts";
 import { createDeliverer, type PostalDeliverer } from "../delivery/deliverer.ts";
@@ -29,6 +30,7 @@ import type { ManagedStore } from "../store/types.ts";
 import { type Logger, moduleLogger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { deliveryOptions, destinationLimits } from "./delivery-options.ts";
+import { sendDmarcReports } from "./dmarc-reports.ts";
 import { createFacts } from "./facts.ts";
 import { createFilters } from "./filters.ts";
 import { openListeners } from "./listeners.ts";
@@ -227,7 +229,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     );
     closers.push(() => gauge.close());
 
+    const { reports: dmarcReporting } = config.authentication;
+    const dmarcReports = dmarcReporting === null ? undefined : new AggregateCollector(budget);
     const factory = createWatchedReception({
+      dmarcReports,
       policyServices,
       recording: () => observers.recording,
       trial: () => observers.trial,
@@ -252,6 +257,29 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       const from = reporting.from || `postmaster@${config.server.name}`;
       const sender = { reports: tlsReports, resolver, spool: spools[0]!, hostName: config.server.name, from, log };
       const timer = setInterval(() => void sendTlsReports(sender), reporting.every);
+      closers.push(() => clearInterval(timer));
+    }
+    if (dmarcReporting !== null && dmarcReports !== undefined) {
+      const reporter = {
+        organization: config.server.name,
+        email: dmarcReporting.contact,
+        instance: String(plan.index),
+      };
+      const context = () => facts.checkContext(live);
+      const sender = {
+        collector: dmarcReports,
+        context,
+        spool: spools[0]!,
+        reporter,
+        log: moduleLogger(log, "GATEWAY"),
+      };
+      let begun = Date.now();
+      const send = (): void => {
+        const from = begun;
+        begun = Date.now();
+        void sendDmarcReports(sender, from, begun);
+      };
+      const timer = setInterval(send, dmarcReporting.every);
       closers.push(() => clearInterval(timer));
     }
     const sampler = setInterval(() => {

@@ -71,9 +71,9 @@ export function createSeal(options: SigningOptions): Seal {
     const { config, budget } = live;
     const marked = (message.marks.signatures ?? []) as readonly SignatureRequest[];
     const asked = [...marked, ...requests];
-    // Reports and other mail made here have no client.
-    const ours =
-      message.client.authUser !== "" || message.client.remoteIp === "" || live.trusts(message.client.remoteIp);
+    const { authUser, protocol, remoteIp } = message.client;
+    // LOCAL: reports and other mail that is made here.
+    const ours = authUser !== "" || protocol === "LOCAL" || remoteIp === "" || live.trusts(remoteIp);
     const sealing = ours ? null : config.arc;
     if (asked.length === 0 && sealing === null && (!ours || config.dkim.length === 0)) return body;
 

@@ -7,6 +7,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { gunzipSync } from "node:zlib";
 import { validateArc } from "../../src/checks/arc.ts";
 import { signDkim, signingKey } from "../../src/checks/dkim/sign.ts";
 import { verifyDkim } from "../../src/checks/dkim/verify.ts";
@@ -15,6 +16,7 @@ import { budgetWith } from "../../src/config/budget.ts";
 import { contextFor } from "../unit/checks/zone.ts";
 import { type DnsServer, startDnsServer, type ZoneRecord } from "../unit/dns/server.ts";
 import { dialogue, dumped, freePort, type Gateway, Lab, sendMessage, until } from "./lab.ts";
+import { startOpendkim } from "./scanner-daemons.ts";
 
 const lab = new Lab();
 let dns: DnsServer;
@@ -29,7 +31,7 @@ const edRecord = `v=DKIM1; k=ed25519; p=${Buffer.from(ed.publicKey.export({ form
 const zone: Record<string, ZoneRecord[]> = {
   "s._domainkey.sender.test": [{ TXT: pieces(rsaRecord) }],
   "sender.test": [{ TXT: "v=spf1 ip4:127.0.0.0/8 -all" }, { MX: [10, "mx.sender.test"] }],
-  "_dmarc.sender.test": [{ TXT: "v=DMARC1; p=reject" }],
+  "_dmarc.sender.test": [{ TXT: "v=DMARC1; p=reject; rua=mailto:reports@sender.test,mailto:r@stranger.test" }],
   "forged.test": [{ TXT: "v=spf1 -all" }],
   "_dmarc.forged.test": [{ TXT: "v=DMARC1; p=quarantine" }],
   "a._domainkey.gw.test": [{ TXT: pieces(rsaRecord) }],
@@ -183,6 +185,75 @@ test("mail of our own leaves signed by two keys, after every conversion; keys ro
   await send(gateway, "a@ours.test", "b@out.test", `${from("ours.test")}X-Keyless: yes\r\n\r\nx\r\n`);
   await until("it waits", () => gateway.postern("queue", "list").out.includes("can't be signed"));
   assert.equal(dumped(sink.dump).length, 3);
+  await sink.stop();
+  await gateway.kill("SIGTERM");
+});
+
+test("opendkim verifies in one gateway what another signed", { timeout: 60_000 }, async (t) => {
+  const opendkim = await startOpendkim(t);
+  if (opendkim === undefined) return;
+  const [first, last] = [await lab.sink(), await lab.sink()];
+  const signing = await lab.gateway({
+    domains: { routes: { "out.test": `[127.0.0.1]:${first.port}` } },
+    dkim: [{ domain: "x.example", selector: "s", key: opendkim.key }],
+  });
+  await send(signing, "a@x.example", "b@out.test", `${from("x.example")}\r\nhello\r\n`);
+  const [signedMail] = await arrived(first.dump);
+  const port = await freePort();
+  const verifying = await lab.gateway(
+    {
+      server: { name: "other.test" },
+      listeners: [{ address: `127.0.0.1:${port}`, proxy: ["127.0.0.1"] }],
+      domains: { relay: ["out.test"], routes: { "out.test": `[127.0.0.1]:${last.port}` } },
+    },
+    `event onDataReceived {
+       set (filterName, "opendkim"); set (filterAddress, "inet:${opendkim.port}@127.0.0.1");
+       call (addMilterFilter); call (executeFilters);
+     }`,
+    port,
+  );
+  for (const text of [signedMail!, signedMail!.replace("hello", "forged")]) {
+    const client = await dialogue(port);
+    // From elsewhere: opendkim signs for its own hosts and verifies for others.
+    client.raw("PROXY TCP4 192.0.2.9 127.0.0.1 4000 25\r\n");
+    await client.reply();
+    for (const line of ["EHLO client.test", "MAIL FROM:<a@x.example>", "RCPT TO:<b@out.test>", "DATA"]) {
+      assert.match(await client.say(line), /^[23]/);
+    }
+    assert.match(await client.say(`${text}.`), /^250 /);
+    client.close();
+  }
+  const found = (await arrived(last.dump, 2)).map((mail) => /gw\.test;\s+dkim=(\w+)/.exec(unfolded(mail))?.[1]);
+  assert.deepEqual(found.sort(), ["fail", "pass"]);
+  await Promise.all([first.stop(), last.stop(), signing.kill("SIGTERM"), verifying.kill("SIGTERM")]);
+});
+
+test("domains that ask for aggregate reports get them", { timeout: 60_000 }, async () => {
+  const sink = await lab.sink();
+  const hop = `[127.0.0.1]:${sink.port}`;
+  const gateway = await lab.gateway({
+    dns: { servers: [dns.address] },
+    authentication: { results: true, reports: { contact: "dmarc@gw.test", every: "2s" } },
+    domains: { local: ["local.test"], routes: { "sender.test": hop, "stranger.test": hop } },
+    accounts: [{ address: "b@local.test" }],
+    workers: 1,
+  });
+  for (const text of [
+    await signed("sender.test", `${from("sender.test")}\r\nbody\r\n`),
+    `${from("sender.test")}\r\nno\r\n`,
+  ]) {
+    await sendMessage(gateway.port, { from: "a@sender.test", to: ["b@local.test"], text });
+  }
+  const [report] = await arrived(sink.dump);
+  assert.match(report!, /^To: <reports@sender\.test>\r$/m);
+  const base64 = /Content-Transfer-Encoding: base64\r\n\r\n([A-Za-z0-9+/=\r\n]+?)\r\n--/.exec(report!)![1]!;
+  const xml = gunzipSync(Buffer.from(base64, "base64")).toString();
+  assert.match(xml, /<policy_published><domain>sender\.test<\/domain><p>reject<\/p>/);
+  assert.equal(xml.match(/<source_ip>127\.0\.0\.1<\/source_ip><count>1<\/count>/g)?.length, 2);
+  assert.match(xml, /<disposition>pass<\/disposition><dkim>pass<\/dkim>/);
+  assert.match(xml, /<disposition>pass<\/disposition><dkim>fail<\/dkim><spf>pass<\/spf>/);
+  // stranger.test did not agree to be written to.
+  assert.ok(dumped(sink.dump).every((mail) => !mail.includes("stranger.test")));
   await sink.stop();
   await gateway.kill("SIGTERM");
 });

@@ -136,7 +136,7 @@ export async function startRspamd(t: TestContext): Promise<{ http: number; milte
 }
 
 /** opendkim that signs for x.example, selector s, from 127.0.0.1 and verifies for others. */
-export async function startOpendkim(t: TestContext): Promise<number | undefined> {
+export async function startOpendkim(t: TestContext): Promise<{ port: number; key: string } | undefined> {
   const opendkim = peer(t, "opendkim");
   if (opendkim === undefined) return undefined;
   const folder = scratch(t);
@@ -163,7 +163,7 @@ export async function startOpendkim(t: TestContext): Promise<number | undefined>
   ];
   writeFileSync(join(folder, "opendkim.conf"), `${settings.join("\n")}\n`);
   await start(t, opendkim, ["-f", "-x", join(folder, "opendkim.conf")], port);
-  return port;
+  return { port, key };
 }
 
 /** postgrey with a delay of one second. */

@@ -234,7 +234,7 @@ test("clamav-milter, spamass-milter, rspamd and opendkim run by a script", { tim
       ["clamav", at(viruses)],
       ["spamass", at(spams)],
       ["rspamd", at(rspamd.milter)],
-      ["opendkim", at(opendkim)],
+      ["opendkim", at(opendkim.port)],
     ]),
   );
   assert.match(await sent(gateway, infected()), /^550 5\.7\.1 Virus found: Test\.EICAR-Body/);

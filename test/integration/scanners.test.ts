@@ -132,8 +132,9 @@ test("rspamd over HTTP and as a milter without replies", { timeout: 90_000 }, as
 });
 
 test("opendkim signs and verifies through our milter client", { timeout: 60_000 }, async (t) => {
-  const port = await startOpendkim(t);
-  if (port === undefined) return;
+  const opendkim = await startOpendkim(t);
+  if (opendkim === undefined) return;
+  const { port } = opendkim;
   const signed = await filtered(port, clean);
   const signature = /^DKIM-Signature: (?:.*\r\n)(?:[ \t].*\r\n)*/m.exec(signed.headerText)?.[0];
   assert.ok(signature?.includes("d=x.example; s=s;"), signed.headerText);

@@ -27,6 +27,8 @@ export interface Reporter {
   organization: string;
   /** Contact of the reporter. */
   email: string;
+  /** Tells the reports of several processes on one period apart. */
+  instance?: string;
 }
 
 export interface AggregateReport {
@@ -116,7 +118,8 @@ export class AggregateCollector {
   /** Writes a report for each domain and begins anew. */
   drain(period: ReportPeriod, reporter: Reporter): AggregateReport[] {
     const reports = [...this.#domains].map(([domain, { record, rows }]): AggregateReport => {
-      const reportId = `${domain}.${period.begin}.${period.end}`;
+      const instance = reporter.instance === undefined ? "" : `.${reporter.instance}`;
+      const reportId = `${domain}.${period.begin}.${period.end}${instance}`;
       const parts = [metadata(reportId, period, reporter), published(domain, record)];
       for (const row of rows.values()) {
         const counted = element("source_ip", row.sourceIp) + element("count", String(row.count));

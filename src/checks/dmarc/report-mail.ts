@@ -46,7 +46,8 @@ export function reportMail(
   now: Date,
 ): Buffer {
   const id = report.reportId.replace(/[^A-Za-z0-9.-]/g, "-");
-  const file = `${receiver}!${report.domain}!${period.begin}!${period.end}.xml.gz`;
+  const unique = reporter.instance === undefined ? "" : `!${reporter.instance}`;
+  const file = `${receiver}!${report.domain}!${period.begin}!${period.end}${unique}.xml.gz`;
   const boundary = `=_dmarc_${period.end}`;
   const attachment =
     gzipSync(report.xml)
