@@ -1,12 +1,14 @@
 /**
  * The smallest change of one fact that flips a decision: tries, one at a time, other answers of the checks, other words
  * of the client, other header fields, and decides the record again with each.
+ * A changed word of the client leaves the answers of checks as they were: one fact changes, not what follows from it.
  * Values to try are those that the policy itself compares with, those of the vocabulary, and one that nothing knows.
  * Invariants: bounded by `maxTries`; the record is not changed. Failure: none; nothing found is an empty list. Values
  * that only a regular expression or a pattern would match are not made up, so "none" is no proof.
  */
 import type { Subject, Test } from "../../language/ir.ts";
 import { blocksOf, walkStatements, walkTests } from "../../language/walk.ts";
+import { domainOf } from "../../message/envelope.ts";
 import type { Policy } from "../../policy/compile.ts";
 import { findMethod } from "../../policy/names.ts";
 import { variables } from "../../policy/variables.ts";
@@ -37,7 +39,7 @@ export async function nearestFlips(
   record: DecisionRecord,
   options: DecideOptions = {},
 ): Promise<FlipCause[]> {
-  const before = (await decide(policy, record, options)).decision;
+  const { decision: before, missing: unknown } = await decide(policy, record, options);
   const compared = comparedValues(policy);
   const flips: FlipCause[] = [];
   const done = new Set<string>();
@@ -45,7 +47,9 @@ export async function nearestFlips(
   for (const change of changesOf(record, compared)) {
     if (done.has(change.fact)) continue;
     if (++tries > maxTries) break;
-    const { decision } = await decide(policy, change.record, options);
+    const { decision, missing } = await decide(policy, change.record, options);
+    // A look-up that the record can't answer would be a second change.
+    if (missing.size > unknown.size) continue;
     if (decision.verdict === before.verdict && decision.recipients === before.recipients) continue;
     done.add(change.fact);
     flips.push({ fact: change.fact, from: change.from, to: change.to, decision });
@@ -151,13 +155,24 @@ function* inputChanges(
     for (const to of values) {
       if (to === from) continue;
       const changed: Step = { ...step, in: { ...step.in, [name]: to } };
-      yield { fact: name, from, to, record: { ...record, steps: record.steps.with(index, changed) } };
+      const facts = record.facts.map((fact) => askedWith(fact, from, to));
+      yield { fact: name, from, to, record: { ...record, facts, steps: record.steps.with(index, changed) } };
     }
   }
   if (step.event === "onMailFrom" && step.in?.authUser === undefined) {
     const changed: Step = { ...step, in: { ...step.in, authUser: "user" } };
     yield { fact: "authUser", from: "", to: "user", record: { ...record, steps: record.steps.with(index, changed) } };
   }
+}
+
+/** The same answer to a question that has the other value, or its domain, in it. */
+function askedWith([name, inputs, answer, ms]: Fact, from: string, to: string): Fact {
+  if (name === "header" || name === "strings") return [name, inputs, answer, ms];
+  const domain = domainOf(from);
+  const others = inputs.map((input) =>
+    input === from ? to : input === domain && domain !== "" ? domainOf(to) : input,
+  );
+  return [name, others, answer, ms];
 }
 
 function* headerChanges(record: DecisionRecord, name: string, values: readonly string[]): Generator<Change> {
