@@ -11,6 +11,7 @@ import type { PlaySession } from "../play/session.ts";
 import {
   acceptance,
   accepted,
+  alsoTold,
   delivered,
   type Finding,
   lastReply,
@@ -92,6 +93,7 @@ export const backscatter: Theorem = {
   async prove(question) {
     const slots = [...acceptance, "sendNdr", "SPFResult", "waitProcessingTimeout"];
     const reading = readingOf(question, { slots, effects: noEffects });
+    alsoTold(reading, "SPFResult", ["fail"]);
     return [
       await refute(
         this.id,
@@ -118,6 +120,7 @@ export const virus: Theorem = {
   async prove(question) {
     const effects = new Set(["quarantine", "hold"]);
     const reading = readingOf(question, { slots: [...acceptance, "filterResult"], effects });
+    alsoTold(reading, "filterResult", ["accept", "reject", "tmpreject", "discard"]);
     if (!reading.lookups.has("executeFilters")) {
       return [{ theorem: this.id, result: "holds", reason: "the policy asks no filter", cases: 0 }];
     }

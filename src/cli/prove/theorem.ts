@@ -70,6 +70,12 @@ export const termsOf = (question: Question, more: Partial<Terms> = {}): Terms =>
   ...more,
 });
 
+/** The question itself asks whether the variable holds these texts, whether or not the policy does. */
+export function alsoTold(reading: Reading, variable: string, texts: readonly string[]): void {
+  const known = reading.tests.get(variable) ?? [];
+  reading.tests.set(variable, [...known, ...texts.map((key) => ({ how: "is", fold: "octet", key }) as const)]);
+}
+
 /** Looks for a session that shows the theorem wrong. */
 export async function refute(
   theorem: string,

@@ -47,11 +47,16 @@ export function witnessesOf(
   const texts = new Set([base]);
   const gaps: string[] = [];
   for (const test of tests) for (const text of alone(test, budget, gaps)) texts.add(text);
-  const pieces = unique(tests.filter(({ how }) => substrings.has(how) || patterns.has(how)));
+  const parts = unique(tests.filter(({ how }) => substrings.has(how) || patterns.has(how)));
+  // Domains alone are told apart one by one; together with parts of texts they are parts too.
+  const pieces = parts.length === 0 ? [] : [...parts, ...unique(tests.filter(({ how }) => how === "domain"))];
   if (pieces.length > combined) gaps.push(`more than ${combined} substrings and patterns are tested together`);
-  else if (pieces.length > 1) for (const text of together(pieces, separator)) texts.add(text);
+  else if (pieces.length > 1) {
+    const between = pieces.length > parts.length ? dottedSeparator : separator;
+    for (const text of together(pieces, between)) texts.add(text);
+  }
   const sampled = pieces.filter(({ how }) => patterns.has(how));
-  if (sampled.length > 0 && gaps.length === 0 && !allAnswers(pieces, [...texts], budget)) {
+  if (sampled.length > 0 && gaps.length === 0 && !allAnswers(pieces, tests, [...texts], budget)) {
     gaps.push(`no text was found for each combination of ${sampled.map(({ key }) => `"${key}"`).join(", ")}`);
   }
   return { texts: [...texts], exact: gaps.length === 0, gap: gaps[0] ?? "" };
@@ -71,16 +76,15 @@ const unique = (tests: readonly TextTest[]): TextTest[] => [
 function alone({ how, key }: TextTest, budget: Budget, gaps: string[]): string[] {
   switch (how) {
     case "is":
-    case "contains":
       return [key, key.toUpperCase(), key.toLowerCase(), fresh];
+    case "contains":
     case "prefix":
-      return [key, key.toUpperCase(), `${key}${fresh}`, fresh];
     case "suffix":
-      return [key, key.toUpperCase(), `${fresh}${key}`, fresh];
+      return [key, key.toUpperCase(), key.toLowerCase()].flatMap(padded);
     case "domain":
       return [key, `${fresh}.${key}`, `${fresh}${key}`, fresh];
     case "glob":
-      return [sampleGlob(key, ""), sampleGlob(key, fresh), fresh];
+      return [sampleGlob(key, ""), sampleGlob(key, fresh)].flatMap(padded);
     case "regex":
       return regexTexts(key, budget, gaps);
     case "cidr":
@@ -94,8 +98,17 @@ function regexTexts(pattern: string, budget: Budget, gaps: string[]): string[] {
   const matches = tester("regex", "octet", [pattern], budget);
   const found = sampleRegex(pattern).filter(matches);
   if (found.length === 0) gaps.push(`no text was found that matches "${pattern}"`);
-  return [...found, ...found.map((text) => text.toUpperCase()), fresh, ""];
+  return [...found, ...found.map((text) => text.toUpperCase())].flatMap(padded).concat("");
 }
+
+/** A text, and itself as a part of others. */
+const padded = (text: string): string[] => [
+  text,
+  `${text}${fresh}`,
+  `${fresh}${text}`,
+  `${fresh}${text}${fresh}`,
+  fresh,
+];
 
 /** The first and last address of each range and their neighbours: every cell of the partition has one of them. */
 function borders(set: string, gaps: string[]): string[] {
@@ -126,10 +139,11 @@ function together(tests: readonly TextTest[], separator: string): string[] {
     if (how === "glob") return sampleGlob(key, "");
     return how === "regex" ? (sampleRegex(key)[0] ?? "") : key;
   });
+  const ends = (i: number): boolean => tests[i]!.how === "suffix" || tests[i]!.how === "domain";
   const rank = (i: number): number => {
     const { how, key } = tests[i]!;
     if (how === "prefix") return -1_000_000 - key.length;
-    return how === "suffix" ? 1_000_000 + key.length : 0;
+    return ends(i) ? 1_000_000 + key.length : 0;
   };
   const out: string[] = [];
   for (let subset = 1; subset < 1 << tests.length; subset++) {
@@ -137,15 +151,25 @@ function together(tests: readonly TextTest[], separator: string): string[] {
     members.sort((a, b) => rank(a) - rank(b));
     const middle = members.map((i) => samples[i]!).join(separator);
     const prefixed = members.some((i) => tests[i]!.how === "prefix");
-    const suffixed = members.some((i) => tests[i]!.how === "suffix");
+    const suffixed = members.some(ends);
     out.push(middle, `${prefixed ? "" : fresh + separator}${middle}${suffixed ? "" : separator + fresh}`);
   }
   return out;
 }
 
-function allAnswers(tests: readonly TextTest[], texts: readonly string[], budget: Budget): boolean {
-  const answer = answers(tests, budget);
-  return new Set(texts.map(answer)).size === 2 ** tests.length;
+/** Every combination of answers, by texts that equal none of those that the other tests name. */
+function allAnswers(
+  pieces: readonly TextTest[],
+  tests: readonly TextTest[],
+  texts: readonly string[],
+  budget: Budget,
+): boolean {
+  const named = answers(
+    tests.filter((test) => !pieces.includes(test) && !patterns.has(test.how)),
+    budget,
+  );
+  const answer = answers(pieces, budget);
+  return new Set(texts.filter((text) => !named(text).includes("1")).map(answer)).size === 2 ** pieces.length;
 }
 
 /** IPv6 in full groups: `parseIp` and the session file read it back. */
