@@ -48,8 +48,13 @@ export function subjectValues(subject: Subject): readonly Value[] {
 
 /** The same text for subjects that ask the host the same. */
 export function subjectKey(subject: Subject): string {
-  return JSON.stringify(subject);
+  let key = subjectKeys.get(subject);
+  if (key === undefined) subjectKeys.set(subject, (key = JSON.stringify(subject)));
+  return key;
 }
+
+/** Passes ask for the same subjects again and again; subjects never change. */
+const subjectKeys = new WeakMap<Subject, string>();
 
 /** The values that a leaf test computes. */
 export function testValues(leaf: Test): readonly Value[] {

@@ -27,6 +27,7 @@ export class Lowering {
   readonly includes: Includes;
   /** Loops around the statement being lowered. */
   loops = 0;
+  readonly #subjects = new Map<string, Subject>();
 
   constructor(module: Module, scope: Scope, includes: Includes) {
     this.module = module;
@@ -124,7 +125,13 @@ export class Lowering {
       this.loops === 0 &&
       !this.scope.enabled.has("vnd.dovecot.testsuite") &&
       args.every((value) => value.op === "const");
-    return { op: "host", source, data, args: [...args], stable, invalidatedBy };
+    // Rules ask the same few things: one object for each, which the optimiser recognises at once.
+    const key = JSON.stringify([source, data, args, stable, invalidatedBy]);
+    let subject = this.#subjects.get(key);
+    if (subject === undefined) {
+      this.#subjects.set(key, (subject = { op: "host", source, data, args: [...args], stable, invalidatedBy }));
+    }
+    return subject;
   }
 
   /** The test that a call's match type and comparator ask for (RFC 5228 §2.7, RFC 5231, RFC 6134). */
