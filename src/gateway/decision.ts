@@ -55,6 +55,7 @@ export class Judge {
   readonly #recipients: Array<{ address: string; letter: string }> = [];
   #settled: Omit<Decision, "recipients"> | undefined;
   #refusedRecipient: Omit<Decision, "recipients"> | undefined;
+  #droppedRecipient: Omit<Decision, "recipients"> | undefined;
   #kept: Omit<Decision, "recipients"> | undefined;
   #last: EventName = "onConnect";
 
@@ -73,6 +74,7 @@ export class Judge {
     if (event === "onRcptTo") {
       this.#recipients.push({ address: recipient, letter: letters[verdict] });
       if (verdict === "reject" || verdict === "tmpreject") this.#refusedRecipient = found;
+      else if (verdict === "discard") this.#droppedRecipient = found;
       else if (verdict !== "accept") this.#kept = found;
       return true;
     }
@@ -100,9 +102,9 @@ export class Judge {
       return { verdict: temporary ? "tmpreject" : "reject", at: "onDataReceived", code, text: printable(text), by };
     }
     const dropped = this.#recipients.length > 0 && this.#recipients.every(({ letter }) => letter !== "a");
-    if (this.#kept && (this.#kept.at !== "onRcptTo" || this.#kept.verdict !== "discard" || dropped)) return this.#kept;
-    const verdict = dropped ? "discard" : "accept";
-    return { verdict, at: this.#last, code: 250, text: "", by: "engine" };
+    if (this.#kept && (!dropped || this.#kept.verdict === "discard")) return this.#kept;
+    if (dropped && this.#droppedRecipient) return this.#droppedRecipient;
+    return { verdict: dropped ? "discard" : "accept", at: this.#last, code: 250, text: "", by: "engine" };
   }
 
   #drop(address: string): void {

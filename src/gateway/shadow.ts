@@ -8,6 +8,7 @@
  * both; who enforces changes at the begin of a transaction, or to the live policy. Failure: a candidate that throws, runs over its budget or falls behind is counted.
  */
 import { createHash } from "node:crypto";
+import { ListUnavailable } from "../language/lists/registry.ts";
 import type { RouteOverride } from "../message/envelope.ts";
 import type { HeaderSection } from "../message/headers.ts";
 import { unevaluated } from "../policy/runtime.ts";
@@ -153,7 +154,8 @@ class CandidateFacts implements FactSource {
   }
 
   inList(list: string, value: string): boolean {
-    return this.#own.inList?.(list, value) ?? false;
+    if (!this.#own.inList) throw new ListUnavailable(list, "there are no lists here");
+    return this.#own.inList(list, value);
   }
 
   header(name: string): readonly string[] {

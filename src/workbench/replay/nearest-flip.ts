@@ -40,6 +40,7 @@ export async function nearestFlips(
   options: DecideOptions = {},
 ): Promise<FlipCause[]> {
   const { decision: before, missing: unknown } = await decide(policy, record, options);
+  const answered = new Set(record.facts.map(([name]) => name).filter((name) => !unknown.has(name)));
   const compared = comparedValues(policy);
   const flips: FlipCause[] = [];
   const done = new Set<string>();
@@ -48,8 +49,8 @@ export async function nearestFlips(
     if (done.has(change.fact)) continue;
     if (++tries > maxTries) break;
     const { decision, missing } = await decide(policy, change.record, options);
-    // A look-up that the record can't answer would be a second change.
-    if (missing.size > unknown.size) continue;
+    // A check that was answered then and isn't now would be a second change.
+    if ([...missing].some((name) => answered.has(name))) continue;
     if (decision.verdict === before.verdict && decision.recipients === before.recipients) continue;
     done.add(change.fact);
     flips.push({ fact: change.fact, from: change.from, to: change.to, decision });
