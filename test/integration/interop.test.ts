@@ -11,14 +11,7 @@ import { after, type TestContext, test } from "node:test";
 import { selfSigned } from "../../src/smtp/incoming/selfsigned.ts";
 import { Client } from "../unit/smtp-incoming/site.ts";
 import { dumped, Lab, until } from "./lab.ts";
-import {
-  missingForLaboratory,
-  type PeerPlan,
-  type PeerServer,
-  startExim,
-  startOpenSmtpd,
-  startPostfix,
-} from "./peers.ts";
+import { missingForLaboratory, type PeerPlan, startExim, startOpenSmtpd, startPostfix } from "./peers.ts";
 
 const lab = new Lab();
 after(() => lab.close());
@@ -49,7 +42,7 @@ async function submit(address: string, to: string): Promise<void> {
 }
 
 interface Expected {
-  start(plan: PeerPlan): Promise<PeerServer>;
+  start(t: TestContext, plan: PeerPlan): Promise<unknown>;
   keyMode: number;
   /** The peer's Received field for mail of ours. */
   received: RegExp;
@@ -69,11 +62,10 @@ async function bothWays(t: TestContext, name: string, third: number, expected: E
   chmodSync(folder, 0o755);
   const [address, ours] = [`127.0.${third}.1`, `127.0.${third}.2`];
   const domain = `${name}.test`;
-  const server = await expected.start({
+  await expected.start(t, {
     ...{ folder, address, domain, sink: behindPeer.port, gateway: ours },
     tls: keysIn(folder, domain, expected.keyMode),
   });
-  t.after(() => server.stop());
   const gateway = await lab.gateway({
     listeners: [{ address: `${ours}:25`, tls: keysIn(folder, "gw.test", 0o600) }],
     domains: { local: [], routes: { [domain]: `[${address}]:25`, "in.test": `[127.0.0.1]:${behindUs.port}` } },
@@ -99,7 +91,8 @@ async function bothWays(t: TestContext, name: string, third: number, expected: E
 
 test("Postfix, both ways", { timeout: 60_000 }, (t) =>
   bothWays(t, "postfix", 21, {
-    start: (plan) => startPostfix(plan, readFileSync(plan.tls!.key, "utf8") + readFileSync(plan.tls!.cert, "utf8")),
+    start: (t, plan) =>
+      startPostfix(t, plan, readFileSync(plan.tls!.key, "utf8") + readFileSync(plan.tls!.cert, "utf8")),
     keyMode: 0o600,
     received: /^Received: from gw\.test .*using TLSv1\.3.*by postfix\.test \(Postfix\) with ESMTPS/m,
     spoke: [/<< STARTTLS/, /<< MAIL FROM:<a@x\.test> .*BODY=8BITMIME/, /<< DATA|<< BDAT/],
@@ -118,7 +111,7 @@ test("Exim, both ways", { timeout: 60_000 }, (t) =>
 test("OpenSMTPD, both ways", { timeout: 60_000 }, (t) =>
   bothWays(t, "opensmtpd", 23, {
     // Debian's OpenSMTPD 6.8 fails every handshake as a server (alert 80): it takes plain text and sends over TLS.
-    start: ({ tls: _none, ...plan }) => startOpenSmtpd(plan),
+    start: (t, { tls: _none, ...plan }) => startOpenSmtpd(t, plan),
     keyMode: 0o600,
     received: /^Received: from gw\.test .*by opensmtpd\.test \(OpenSMTPD\) with ESMTP /m,
     spoke: [/<< STARTTLS/, /<< DATA/],

@@ -28,8 +28,7 @@ async function postfixBehind(t: TestContext, sink: number): Promise<{ domains: o
   const address = "127.0.7.1";
   const folder = mkdtempSync(join(lab.folder, "postfix-"));
   chmodSync(folder, 0o755);
-  const postfix = await startPostfix({ folder, address, domain: "peer.test", sink, gateway: "127.0.7.2" });
-  t.after(() => postfix.stop());
+  await startPostfix(t, { folder, address, domain: "peer.test", sink, gateway: "127.0.7.2" });
   return { domains: { local: [], routes: { "peer.test": `[${address}]:25` } } };
 }
 
