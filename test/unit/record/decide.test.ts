@@ -90,6 +90,7 @@ test("the smallest change of one fact: check, sender, header", async () => {
     flips.map(({ fact, to }) => [fact, to]),
     [
       ["mailFrom", "bob@sender.test"],
+      ["isLocalRcpt", "no"],
       ["header subject", "offer"],
     ],
   );
