@@ -101,7 +101,7 @@ class PlainSink implements MessageSink {
     try {
       id = await services.spool.commit(this.body, message);
     } catch (error) {
-      if (error instanceof QueueError) return error.outcome;
+      if (error instanceof QueueError) return this.refused(error.outcome);
       throw error;
     }
     context.accepted(this.body.size);
@@ -120,9 +120,14 @@ class PlainSink implements MessageSink {
     const wait = Number(policy.read("waitProcessingTimeout")) || 0;
     if (wait > 0) {
       const verdict = await services.processed(id, wait * 1_000);
-      if (verdict && verdict.code >= 500) return verdict;
+      if (verdict && verdict.code >= 500) return this.refused(verdict);
     }
     return this.#queued(id);
+  }
+
+  protected refused(verdict: Outcome): Outcome {
+    this.services.metrics.add("postern_messages_refused_total");
+    return verdict;
   }
 
   #queued(detail: string): Outcome {
@@ -196,10 +201,8 @@ class WatchedSink extends PlainSink {
       }
     }
     this.abort();
-    return (
-      this.#refusal ??
-      outcome.accept({ code: 250, enhanced: "2.0.0", text: "Mail queued for delivery", origin: "policy discard" })
-    );
+    if (this.#refusal) return this.refused(this.#refusal);
+    return outcome.accept({ code: 250, enhanced: "2.0.0", text: "Mail queued for delivery", origin: "policy discard" });
   }
 
   /** Shows the whole message to the facts; answers true when an authentication that was wanted could not be made. */

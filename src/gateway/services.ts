@@ -284,6 +284,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     }
     const sampler = setInterval(() => {
       metrics.set("postern_sessions", listeners.sessionCount);
+      metrics.set(
+        "postern_queue_messages",
+        spools.reduce((sum, spool) => sum + spool.messageCount, 0),
+      );
       metrics.set("postern_event_loop_lag_ms", Math.round(gauge.reading.loopDelayMs));
     }, gaugeMs);
     sampler.unref();

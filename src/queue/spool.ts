@@ -303,6 +303,11 @@ export class DiskSpool implements ScheduledSpool {
     return (await this.#index.match(filter, this.#now(), limit)).map(idText);
   }
 
+  /** Messages in this spool, in whatever state; costs nothing to ask. */
+  get messageCount(): number {
+    return this.#index.length;
+  }
+
   async count(): Promise<Record<string, number>> {
     return { total: this.#index.length, ...this.#index.counts() };
   }

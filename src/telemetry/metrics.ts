@@ -13,7 +13,6 @@ const metricHelp = {
   postern_recipients_relayed_total: "Recipients relayed to another server",
   postern_recipients_deferred_total: "Delivery attempts that will be repeated",
   postern_recipients_failed_total: "Recipients given up",
-  postern_reports_total: "Delivery reports written",
   postern_queue_messages: "Messages in the queue",
   postern_policy_reloads_total: "Policy programs swapped in",
   postern_event_loop_lag_ms: "99th percentile of event-loop delay over the last interval, ms; largest of all processes",

@@ -16,7 +16,7 @@ import { scramKeys } from "../../src/smtp/incoming/scram.ts";
 import { selfSigned } from "../../src/smtp/incoming/selfsigned.ts";
 import { scram } from "../unit/smtp-incoming/scram-client.ts";
 import { Client } from "../unit/smtp-incoming/site.ts";
-import { freePort, type Gateway, Lab, until } from "./lab.ts";
+import { freePort, type Gateway, Lab, sendMessage, until } from "./lab.ts";
 
 const lab = new Lab();
 after(() => lab.close());
@@ -360,5 +360,30 @@ test("a full disk refuses new mail with 452 and says so in log and metrics; REQU
     const metrics = await (await fetch(`http://127.0.0.1:${admin}/metrics`)).text();
     return /^postern_overload_level 3$/m.test(metrics);
   });
+  await gateway.kill("SIGTERM");
+});
+
+test("metrics count what is taken, refused at the end of data, and waiting", async () => {
+  const admin = await freePort();
+  const gateway = await lab.gateway(
+    { admin: { address: `127.0.0.1:${admin}` } },
+    `event onMailFrom { hold ("wait"); }
+     event onDataReceived { if (is (mailFrom, "bad@x.test")) { set (smtpAction, "reject"); } }`,
+  );
+  const text = "Subject: counted\n\nhi\n";
+  for (const from of ["a@x.test", "b@x.test", "bad@x.test"]) {
+    await sendMessage(gateway.port, { from, to: ["u@local.test"], text });
+  }
+  await until("the numbers are there", async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${admin}/metrics`)).text();
+    const value = (name: string): number => Number(new RegExp(`^postern_${name} (\\d+)$`, "m").exec(metrics)![1]);
+    return (
+      value("messages_received_total") === 2 &&
+      value("messages_refused_total") === 1 &&
+      value("queue_messages") === 2 &&
+      value("connections_total") === 3
+    );
+  });
+  assert.equal((await fetch(`http://127.0.0.1:${admin}/health`)).status, 200);
   await gateway.kill("SIGTERM");
 });
