@@ -20,7 +20,7 @@ export interface Figures {
   lists: Record<string, number>;
   /** Resident memory with the backlog, MiB. */
   rssMiB: number;
-  /** Messages a second to the healthy destination: alone, and beside the dead one. */
+  /** Messages a second accepted and delivered to the healthy destination: alone, and beside the dead one. */
   healthyAlone: number;
   healthyBesideDead: number;
   /** Deliveries that were tried to the dead destination. */
@@ -57,10 +57,8 @@ async function slowest(spool: ScheduledSpool, filter: QueueFilter): Promise<numb
 const accepted = outcome.accept({ code: 250, enhanced: "2.0.0", text: "ok", origin: "test" });
 const unreachable = outcome.defer({ code: 451, enhanced: "4.4.1", text: "no answer from host", origin: "test" });
 
-/** Delivers `count` messages to healthy.example, with `dead` older ones to dead.example before them. */
+/** Accepts and delivers `count` messages to healthy.example, right after `dead` ones to dead.example. */
 async function deliver(spool: ScheduledSpool, count: number, dead: number): Promise<{ rate: number; tried: number }> {
-  await fill(spool, dead, (index) => `u${index}@dead.example`);
-  await fill(spool, count, (index) => `u${index}@healthy.example`);
   let delivered = 0;
   let tried = 0;
   const done = Promise.withResolvers<void>();
@@ -86,8 +84,10 @@ async function deliver(spool: ScheduledSpool, count: number, dead: number): Prom
       },
     },
   });
-  const began = performance.now();
   scheduler.start();
+  await fill(spool, dead, (index) => `u${index}@dead.example`);
+  const began = performance.now();
+  await fill(spool, count, (index) => `u${index}@healthy.example`);
   await done.promise;
   const rate = count / ((performance.now() - began) / 1_000);
   await scheduler.stop(5_000);
@@ -110,7 +110,7 @@ export async function measureBacklog(messages: number, dead: number): Promise<Fi
       "no match": await slowest(spool, { failure: "never said" }),
     };
     const rssMiB = Math.round(process.memoryUsage.rss() / 1024 ** 2);
-    const healthy = Math.min(2_000, messages);
+    const healthy = Math.min(5_000, messages);
     const alone = await deliver(spool, healthy, 0);
     const beside = await deliver(spool, healthy, dead);
     return {
