@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Gateway, Lab, until } from "../integration/lab.ts";
+import { freePort, type Gateway, Lab, until } from "../integration/lab.ts";
 import { Ledger } from "./ledger.ts";
 import { type NextHop, type Service, startDns, startNextHop, startScanner } from "./peers.ts";
 
@@ -20,9 +20,10 @@ export class House {
   readonly scanner: Service;
   readonly #lab: Lab;
   readonly #disk: string | undefined;
+  readonly #adminAddress: string | undefined;
   #gateway: Gateway;
 
-  constructor(parts: {
+  private constructor(parts: {
     lab: Lab;
     ledger: Ledger;
     hop: NextHop;
@@ -30,7 +31,9 @@ export class House {
     scanner: Service;
     disk: string | undefined;
     gateway: Gateway;
+    adminAddress: string | undefined;
   }) {
+    this.#adminAddress = parts.adminAddress;
     this.#lab = parts.lab;
     this.ledger = parts.ledger;
     this.hop = parts.hop;
@@ -40,12 +43,15 @@ export class House {
     this.#gateway = parts.gateway;
   }
 
-  static async build(): Promise<House> {
+  /** `adminPort`: with an admin address, for `metrics`. */
+  static async build(options: { adminPort?: boolean } = {}): Promise<House> {
     const lab = new Lab();
     const ledger = new Ledger();
     const [hop, dns, scanner] = [await startNextHop(ledger), await startDns(), await startScanner()];
     const disk = mountDisk(join(lab.folder, "disk"));
+    const adminAddress = options.adminPort ? `127.0.0.1:${await freePort()}` : undefined;
     const common = {
+      ...(adminAddress === undefined ? {} : { admin: { address: adminAddress } }),
       ...(disk === undefined ? {} : { data: disk }),
       domains: {
         local: [],
@@ -60,7 +66,7 @@ export class House {
       common,
       'event onMailFrom { call (checkSPF); }\nevent onEhlo { set (remoteDelivery, "all"); }\n',
     );
-    return new House({ lab, ledger, hop, dns, scanner, disk, gateway });
+    return new House({ lab, ledger, hop, dns, scanner, disk, gateway, adminAddress });
   }
 
   get gateway(): Gateway {
@@ -98,6 +104,12 @@ export class House {
     const { code, out, err } = this.#gateway.postern("queue", "count", "--json");
     if (code !== 0) throw new Error(`queue count: ${err}`);
     return (JSON.parse(out) as { count: { total: number } }).count.total;
+  }
+
+  /** Name and value of each metric. */
+  async metrics(): Promise<Map<string, string>> {
+    const text = await (await fetch(`http://${this.#adminAddress}/metrics`)).text();
+    return new Map(text.split("\n").map((line) => line.split(" ") as [string, string]));
   }
 
   /** All peers kind again: waits until the books are closed, at most so long. */
