@@ -48,6 +48,7 @@ export class TrialControl {
   readonly #effects: TrialEffects;
   #config: Compiled["loaded"]["config"] | undefined;
   #trial: Trial | undefined;
+  #terms = "";
   /** The text on trial: its file may have been edited since. */
   #text = "";
   #stopped: Stopped | undefined;
@@ -63,6 +64,10 @@ export class TrialControl {
     this.#stopped = readStopped(loaded.config.data);
     const settings = loaded.config.policy.candidate;
     this.#text = files[settings?.smtpFilters ?? ""] ?? "";
+    const terms = JSON.stringify([candidate?.hash, settings]);
+    // The same candidate on the same terms goes on where it was.
+    if (this.#trial && terms === this.#terms) return;
+    this.#terms = terms;
     this.#trial = candidate && settings ? new Trial(candidate.hash, settings) : undefined;
   }
 

@@ -231,7 +231,7 @@ class Watch implements SessionHandler {
   }
 
   #withId(answer: Outcome): Outcome {
-    // Only what ends a transaction or a recipient: the usual 250 of a command decides nothing.
+    // The engine's usual replies to commands never come by here: they decide nothing.
     if (!this.#recording?.inReplies) return answer;
     return { ...answer, text: `${answer.text} [${this.#transcript.id}]` };
   }

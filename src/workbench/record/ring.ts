@@ -72,7 +72,7 @@ export class RecordRing {
     if (this.#closed) await this.#closeFile();
   }
 
-  /** Writes what is waiting; what sessions still add later is written too. */
+  /** Writes what is waiting; what sessions still add later is written too. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.flush();
@@ -81,7 +81,7 @@ export class RecordRing {
   async #closeFile(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    await file?.close();
+    await file?.close().catch((error: Error) => this.#options.onError(error));
   }
 
   async #write(): Promise<void> {
