@@ -14,6 +14,8 @@ export type AddressResult = { ok: true; address: Address } | { ok: false; proble
 // RFC 5322 §3.2.3. ASCII only: what takes the message further may not know SMTPUTF8 (RFC 6531).
 const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const dotAtom = new RegExp(`^${atom}(?:\\.${atom})*`, "u");
+/** Neighbouring dots are no RFC's, but in use. */
+const localAtoms = new RegExp(`^${atom}(?:\\.+${atom})*`, "u");
 const quotedString = /^"(?:[^"\\\r\n]|\\[^\r\n])*"/;
 const domainLiteral = /^\[[^[\]\\\r\n]*\]/;
 const comment = /^\s*(?:\([^()]*\)\s*)*/;
@@ -64,7 +66,7 @@ function localPart(text: string): { value: string; rest: string } | undefined {
   const quoted = quotedString.exec(text)?.[0];
   if (quoted !== undefined)
     return { value: quoted.slice(1, -1).replace(/\\(.)/g, "$1"), rest: text.slice(quoted.length) };
-  const plain = dotAtom.exec(text)?.[0];
+  const plain = localAtoms.exec(text)?.[0];
   return plain === undefined ? undefined : { value: plain, rest: text.slice(plain.length) };
 }
 

@@ -27,6 +27,8 @@ const reserved = new Set(
 
 export function parseMailto(uri: string): MailtoResult {
   const text = uri.slice(uri.indexOf(":") + 1);
+  // RFC 6068 §2: a URI has no fragment that a message could be made of.
+  if (text.includes("#")) return { ok: false, problem: "invalid character '#'" };
   const question = text.indexOf("?");
   const mailto: Mailto = { to: [], cc: [], subject: undefined, body: undefined, fields: [] };
   const problem =
