@@ -44,6 +44,8 @@ export function answerDimensions(
     }
   }
   for (const [list, members] of reading.lists) {
+    const empty: Value = { label: `there is ${list}`, apply: (draft) => void draft.members.set(list, new Map()) };
+    out.push({ name: list, values: [empty] });
     for (const variable of members) out.push(listDimension(list, variable, unlisted.has(variable)));
   }
   return out;

@@ -1,6 +1,7 @@
 /** Classes of messages: header fields, attachments and sizes that a policy tells apart. */
-import type { Budget } from "../../config/budget.ts";
+import { type Budget, budgetDefaults } from "../../config/budget.ts";
 import { answers, type TextTest, witnessesOf } from "../../language/prove/witness.ts";
+import { parseMessage } from "../../message/parse.ts";
 import type { Played } from "../play/play.ts";
 import type { Dimension, Value } from "./cases.ts";
 import { distinct } from "./envelope.ts";
@@ -22,25 +23,46 @@ export function messageDimensions(reading: Reading, budget: Budget): Dimension[]
 
 const arrived = ({ events }: Played): boolean => events.some(({ event }) => event === "onHeadersReceived");
 
-/** The values of a list of strings that tests tell apart: none, one, or several at once. */
-function lists(name: string, tests: readonly TextTest[], reading: Reading, budget: Budget): string[][] {
+/**
+ * The values of a list of strings that tests tell apart: none, one, or several at once. `carried` answers what a message
+ * that was made with the text says: a text that a message can't carry is none that will come.
+ */
+function lists(
+  name: string,
+  tests: readonly TextTest[],
+  reading: Reading,
+  budget: Budget,
+  carried: (text: string) => readonly string[],
+): string[][] {
   const found = witnessesOf(tests, "zq7", budget);
   if (!found.exact) reading.gaps.push(found.gap);
-  const texts = found.texts.filter(
-    (text) => text !== "" && !/[\x00-\x1f\x7f-\uffff]/.test(text) && text === text.trim(),
+  const texts = found.texts.filter((text) => {
+    const seen = /^[\x20-\x7e]+$/.test(text) ? carried(text) : [];
+    return seen.length === 1 && seen[0] === text;
+  });
+  const answer = answers(tests, budget);
+  const cells = distinct(texts, answer);
+  const lost = found.texts.filter(
+    (text) => text === text.trim() && text !== "" && !cells.some((cell) => answer(cell) === answer(text)),
   );
-  const cells = distinct(texts, answers(tests, budget));
+  if (lost.length > 0) reading.gaps.push(`no ${name} is "${lost[0]}"`);
   if (cells.length <= mostSubsets) {
-    const subsets = Array.from({ length: 1 << cells.length }, (_, set) => cells.filter((_cell, i) => (set >> i) & 1));
-    return subsets;
+    return Array.from({ length: 1 << cells.length }, (_, set) => cells.filter((_cell, i) => (set >> i) & 1));
   }
   if (tests.length > 1) reading.gaps.push(`not every combination of several ${name} values is tried`);
   return [[], ...cells.map((text) => [text]), cells];
 }
 
+/** The message as a policy would see it. */
+const parsed = (
+  fields: ReadonlyArray<readonly [string, string]>,
+  attachments: ReadonlyArray<{ name: string; type: string }>,
+) => parseMessage(Buffer.from((messageText(fields, attachments, 0) ?? "").replaceAll("\n", "\r\n")), budgetDefaults);
+
 function fieldDimension(name: string, tests: readonly TextTest[], reading: Reading, budget: Budget): Dimension {
   const field = name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase());
-  const values = lists(field, tests, reading, budget).map((texts): Value => {
+  const carried = (text: string): readonly string[] => parsed([[field, text]], []).headers.values(name);
+  const values = lists(field, tests, reading, budget, carried).map((texts): Value => {
     const label = texts.length === 0 ? `there is no ${field} field` : `${field} is "${texts.join('" and "')}"`;
     return { label, apply: ({ fields }) => void fields.push(...texts.map((text) => [field, text] as const)) };
   });
@@ -49,20 +71,17 @@ function fieldDimension(name: string, tests: readonly TextTest[], reading: Readi
 
 function partDimension(source: string, tests: readonly TextTest[], reading: Reading, budget: Budget): Dimension {
   if (source === "mimeTypes") reading.gaps.push("types of parts that are no attachments are not tried");
-  const values = lists(source, tests, reading, budget).map((texts): Value => {
+  const named = source === "attachmentNames";
+  const attachment = (text: string) =>
+    named ? { name: text, type: "application/octet-stream" } : { name: "zq7.bin", type: text };
+  const carried = (text: string): readonly string[] =>
+    parsed([], [attachment(text)])
+      .parts()
+      .filter(({ filename }) => filename !== "")
+      .map(({ filename, mediaType }) => (named ? filename : mediaType));
+  const values = lists(source, tests, reading, budget, carried).map((texts): Value => {
     const label = texts.length === 0 ? "there is no attachment" : `an attachment is "${texts.join('" and "')}"`;
-    return {
-      label,
-      apply({ attachments }) {
-        for (const text of texts) {
-          attachments.push(
-            source === "attachmentNames"
-              ? { name: text, type: "application/octet-stream" }
-              : { name: "zq7.bin", type: text },
-          );
-        }
-      },
-    };
+    return { label, apply: ({ attachments }) => void attachments.push(...texts.map(attachment)) };
   });
   return { name: source, values, asked: arrived };
 }

@@ -67,6 +67,15 @@ export function read(module: Module, slice: Slice, into: Reading): void {
       if (event === "onRcptTo" && s.op === "set" && lasting.has(name(s.slot))) into.secondRecipient = true;
     });
   }
+  // A list that the question doesn't depend on must still be there: without it the event could not be evaluated.
+  walkStatements(Object.values(module.entries), (s) => {
+    if (s.op !== "if") return;
+    walkTests(s.test, (leaf) => {
+      if (leaf.op !== "inList") return;
+      for (const list of leaf.lists)
+        if (list.op === "const" && !into.lists.has(list.text)) into.lists.set(list.text, new Set());
+    });
+  });
   walkStatements(Object.values(module.entries), (s) => {
     if (s.op !== "set" || s.value.op !== "const" || !/Countries/.test(name(s.slot))) return;
     for (const word of s.value.text.split(/[\s,]+/).filter(Boolean)) into.countries.add(word);

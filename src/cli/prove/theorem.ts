@@ -93,7 +93,7 @@ export function findingOf(theorem: string, { found, cases, gap }: Answer): Findi
     return { theorem, result: "fails", reason: shows, cases, session, because };
   }
   if (gap !== "") return { theorem, result: "unknown", reason: gap, cases };
-  return { theorem, result: "holds", reason: `in all ${cases} cases`, cases };
+  return { theorem, result: "holds", reason: cases === 1 ? "whatever a session does" : `in all ${cases} cases`, cases };
 }
 
 export const lastReply = (played: Played, verb: string): PlayedReply | undefined =>
