@@ -303,7 +303,7 @@ function envelopeParts({ envid, ret, deliverBy }: Envelope, recipient: QueuedRec
       : {
           bytimeabsolute: new Date(deliverBy.deadline).toISOString(),
           bytimerelative: String(Math.round((deliverBy.deadline - Date.now()) / 1_000)),
-          bymode: deliverBy.mode === "N" ? "NOTIFY" : "RETURN",
+          bymode: deliverBy.mode,
           bytrace: String(deliverBy.trace),
         }),
   };
