@@ -43,11 +43,16 @@ export async function openListeners(live: Live, services: ListenerServices): Pro
   const opened = live.config.listeners.map(({ address }) => address);
   const addresses: string[] = [];
   const servers: SmtpServer[] = [];
-  for (const listener of live.config.listeners) {
-    const server = createSmtpServer(listenerOptions(listener, live, services), services.factory);
-    const { address, port } = await server.listen();
-    servers.push(server);
-    addresses.push(`${address.includes(":") ? `[${address}]` : address}:${port}`);
+  try {
+    for (const listener of live.config.listeners) {
+      const server = createSmtpServer(listenerOptions(listener, live, services), services.factory);
+      const { address, port } = await server.listen();
+      servers.push(server);
+      addresses.push(`${address.includes(":") ? `[${address}]` : address}:${port}`);
+    }
+  } catch (error) {
+    await Promise.all(servers.map((server) => server.close(0)));
+    throw error;
   }
 
   const reload = (next: Live): void => {

@@ -136,6 +136,12 @@ test("access rules: listener before service before global; allow rules bring lim
   assert.equal(await greeting("127.0.2.9"), "554", "the service's before the global list");
   assert.equal(await greeting("127.0.3.3"), "554");
   assert.equal(await greeting("127.0.4.4"), "220");
+  // Listeners stay where they are: a reload that moves one is refused whole.
+  gateway.writeConfig({ ...effective(gateway), listeners: [{ address: `127.0.0.1:${await freePort()}` }] });
+  const moved = gateway.postern("reload", "--config", gateway.configFile);
+  assert.equal(moved.code, 1, moved.out);
+  assert.match(moved.err + moved.out, /listeners can't be added, removed or moved by a reload/);
+  assert.equal(await greeting("127.0.3.3"), "554", "the old rules are in force");
   await gateway.kill("SIGTERM");
 });
 
