@@ -1,6 +1,6 @@
 /**
  * `postern lsp`: the language server of both policy languages, over standard input and output (docs/editors.md).
- * Exit codes: 0 the editor has gone, 1 it went without `shutdown`, 2 wrong usage.
+ * Exit codes: 0 the editor has gone, 1 it went without a word, 2 wrong usage.
  */
 import { serve } from "../workbench/lsp/server.ts";
 import type { Command } from "./command.ts";
@@ -22,6 +22,8 @@ export const command: Command = {
       return 2;
     }
     await serve(process.stdin, process.stdout);
-    return 0;
+    // An editor that says `exit` never comes here: the library ends the process. One that went without a word leaves
+    // the library's watch on its process id running, and nobody to write to.
+    return process.exit(1);
   },
 };

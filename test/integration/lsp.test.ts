@@ -169,3 +169,11 @@ test("texts of no language, closed texts and odd places are answered with nothin
   });
   assert.equal(await sieveFile.request("textDocument/hover", { position: { line: 900, character: 900 } }), null);
 });
+
+test("an editor that goes without a word leaves no server behind", async () => {
+  const gone = await LspClient.start();
+  const exited = new Promise((done) => gone.child.once("exit", done));
+  gone.connection.dispose();
+  gone.child.stdin.end();
+  assert.equal(await exited, 1);
+});

@@ -207,8 +207,13 @@ class Server {
       const open = this.open(uri);
       if (!open) return;
       const { document, analysis } = open;
-      const diagnostics = analysis.diagnostics().map((item) => protocolDiagnostic(document, item));
-      void this.connection.sendDiagnostics({ uri, version: document.version, diagnostics });
+      try {
+        const diagnostics = analysis.diagnostics().map((item) => protocolDiagnostic(document, item));
+        void this.connection.sendDiagnostics({ uri, version: document.version, diagnostics });
+      } catch (error) {
+        // A fault of the compiler must not take the editor's session with it; requests are guarded by the library.
+        this.connection.console.error(`${uri}: ${error instanceof Error ? error.stack : String(error)}`);
+      }
     };
     this.pending.set(uri, setTimeout(run, pauseMs));
   }
