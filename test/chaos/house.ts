@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort, type Gateway, Lab, until } from "../integration/lab.ts";
+import { freePort, type Gateway, Lab } from "../integration/lab.ts";
 import { Ledger } from "./ledger.ts";
 import { type NextHop, type Service, startDns, startNextHop, startScanner } from "./peers.ts";
 
@@ -112,10 +112,14 @@ export class House {
     return new Map(text.split("\n").map((line) => line.split(" ") as [string, string]));
   }
 
-  /** All peers kind again: waits until the books are closed, at most so long. */
-  async settle(timeoutMs: number): Promise<void> {
+  /** All peers kind again: waits until the books are closed, or nothing has moved for so long. */
+  async settle(idleMs: number): Promise<void> {
     for (const peer of [this.hop, this.dns, this.scanner]) peer.mood = "kind";
-    await until("all mail is settled", () => this.ledger.settled, timeoutMs).catch(() => undefined);
+    let open = this.ledger.open;
+    for (let end = Date.now() + idleMs; open > 0 && Date.now() < end; await sleep(200)) {
+      if (this.ledger.open < open) end = Date.now() + idleMs;
+      open = this.ledger.open;
+    }
   }
 
   async close(): Promise<void> {

@@ -44,14 +44,15 @@ export class Ledger {
 
   /** Books a report, which quotes the message's header. */
   reported(report: string): void {
-    const number = numberOf(report.slice(report.indexOf("X-Check:") - 200));
+    const number = numberOf(report);
     if (number !== undefined) this.#bounced.add(number);
   }
 
-  /** True when everything accepted has arrived or bounced. */
-  get settled(): boolean {
-    for (const number of this.#accepted.keys()) if (!this.#ended(number)) return false;
-    return true;
+  /** Messages with a 250 that have neither arrived nor bounced. */
+  get open(): number {
+    let open = 0;
+    for (const number of this.#accepted.keys()) if (!this.#ended(number)) open++;
+    return open;
   }
 
   /** `queued`: how many messages the queue says it holds; so many may be on their way. */

@@ -11,7 +11,7 @@ import { House } from "./house.ts";
 import { printed } from "./ledger.ts";
 import { startLoad } from "./load.ts";
 
-const settleMs = 90_000;
+const settleMs = 45_000;
 
 const { values } = parseArgs({
   options: {

@@ -40,7 +40,8 @@ export async function startNextHop(ledger: Ledger): Promise<NextHop> {
         text = text.slice(end + (inData ? 5 : 2));
         if (inData) {
           inData = false;
-          if (hop.mood === "kind" || hop.mood === "slow" || hop.mood === "drop") {
+          // A message that gets no 250 here has not arrived; one whose 250 was cut off has, and will come again.
+          if (hop.mood !== "tempfail" && hop.mood !== "silent" && hop.mood !== "garbage") {
             const message = `${part}\r\n`.replace(/^\./gm, "");
             if (report) ledger.reported(message);
             else ledger.arrived(message);
