@@ -218,6 +218,35 @@ test("MTA-STS: policies are kept, redirects, wrong types and long files are no p
   }
 });
 
+test("MTA-STS: policies outlive the process in shared state", { skip }, async () => {
+  const host = await policyHost("version: STSv1\nmode: enforce\nmx: mx.y.example\nmax_age: 100\n");
+  const kept = new Map<string, { value: string; ttlMs: number }>();
+  const state = {
+    get: async (namespace: string, key: string) => kept.get(`${namespace} ${key}`)?.value,
+    set: async (namespace: string, key: string, value: string, ttlMs: number) => {
+      kept.set(`${namespace} ${key}`, { value, ttlMs });
+    },
+  };
+  let now = 1_000_000;
+  const open = (zone: Zone) =>
+    new StsPolicies({
+      budget: budgetWith(),
+      ca: [pki!.ca],
+      port: host.port,
+      state,
+      now: () => now,
+      resolver: zoneFor(25, zone),
+    });
+  assert.equal((await open({ txt: record }).policyFor("y.example"))?.mode, "enforce");
+  assert.equal(kept.get("mta-sts y.example")?.ttlMs, 100_000);
+  assert.equal((await open({}).policyFor("y.example"))?.mode, "enforce", "without DNS, after a restart");
+  assert.equal((await open({ txt: record }).policyFor("y.example"))?.mode, "enforce");
+  assert.equal(host.requests, 1);
+  now += 100_001;
+  assert.equal(await open({}).policyFor("y.example"), undefined, "not beyond max_age");
+  await host.close();
+});
+
 test("DANE: matching end-entity and anchor records, no match, no answer, unusable", { skip }, async () => {
   const leaf = new X509Certificate(good.cert);
   const anchor = new X509Certificate(pki!.ca);

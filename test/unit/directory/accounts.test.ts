@@ -108,3 +108,17 @@ test("a flood of passwords waits in a bounded line; the event loop stays free", 
   assert.equal(busy.length, 300 - 202);
   assert.deepEqual(await directory.authenticate(login("user@example.org", "x")), { ok: false, user: "" });
 });
+
+test("subaddresses keep their detail for accounts; catch-all comes last", () => {
+  const directory = new AccountDirectory({
+    localDomains: ["example.org"],
+    accounts: [{ address: "ann@example.org" }],
+    aliases: { "info@example.org": ["ann@example.org"], "@example.org": ["rest@elsewhere.test"] },
+    subaddressDelimiter: "+",
+  });
+  assert.deepEqual(directory.resolve("Ann+lists@example.org"), ["ann+lists@example.org"]);
+  assert.deepEqual(directory.resolve("info+x@example.org"), ["ann@example.org"]);
+  assert.deepEqual(directory.resolve("anyone@example.org"), ["rest@elsewhere.test"]);
+  assert.deepEqual(directory.resolve("+ann@example.org"), ["rest@elsewhere.test"]);
+  assert.deepEqual(directory.resolve("anyone@elsewhere.test"), []);
+});
