@@ -3,8 +3,10 @@
  * and shows which decisions change, by which rule, with examples.
  * Exit codes: 0 replayed, 1 a script has errors or there is nothing to replay, 2 wrong usage.
  */
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { z } from "zod";
 import { budgetDefaults } from "../config/budget.ts";
 import { loadConfig } from "../config/load.ts";
 import { parseDuration } from "../config/schema.ts";
@@ -26,6 +28,7 @@ const options = {
   mbox: { type: "string" },
   config: { type: "string" },
   examples: { type: "string" },
+  assume: { type: "string" },
   json: { type: "boolean" },
 } as const;
 
@@ -34,7 +37,7 @@ export const command: Command = {
   summary: "decide recorded traffic again under another policy",
   help: `Usage: postern replay --policy NEW [--against OLD] [--since 7d]
                       [--records DIR | --folder DIR | --mbox FILE]
-                      [--config FILE] [--examples N] [--json]
+                      [--assume FACTS.json] [--config FILE] [--examples N] [--json]
 
 Decides recorded transactions again under the script NEW, and lists the decisions
 that change, grouped by the rule that makes the difference.
@@ -45,6 +48,8 @@ that change, grouped by the rule that makes the difference.
   --folder DIR    instead: every file below DIR is a message; compares with OLD
   --mbox FILE     the same for the messages of an mbox; envelope and client are
                   read off the header section, checks count as failed
+  --assume FILE   answers to checks that no record knows, such as
+                  {"checkSPF": {"SPFResult": "pass"}}
   --examples N    examples for each group (default 3)
   --json          print one JSON document
 
@@ -72,7 +77,15 @@ Exit code: 0 replayed, 1 a script has errors or nothing was found, 2 wrong usage
     const policy = loadPolicy(file, io, json);
     const old = against === undefined ? undefined : loadPolicy(against, io, json);
     if (!policy || (against !== undefined && !old)) return 1;
-    const replay = new Replay(policy, old, examples);
+    let assumed: Assumed | undefined;
+    try {
+      if (values.assume !== undefined) {
+        assumed = answers.parse(JSON.parse(readFileSync(resolve(io.cwd, values.assume), "utf8")));
+      }
+    } catch (error) {
+      return usage(io, `${values.assume}: ${reasonOf(error)}`);
+    }
+    const replay = new Replay(policy, old, examples, assumed);
     try {
       if (mails !== undefined) {
         const path = resolve(io.cwd, mails);
@@ -96,6 +109,10 @@ Exit code: 0 replayed, 1 a script has errors or nothing was found, 2 wrong usage
   },
 };
 
+/** By method: output variables and their values. */
+const answers = z.record(z.string(), z.record(z.string(), z.string()));
+type Assumed = z.output<typeof answers>;
+
 function usage(io: CommandIo, message: string): number {
   io.err(`postern replay: ${message}\n`);
   return 2;
@@ -113,12 +130,14 @@ class Replay {
   readonly #old: LoadedPolicy | undefined;
   readonly #lists: NonNullable<DecideOptions["inList"]>;
   readonly #oldLists: DecideOptions["inList"];
+  readonly #assume: Pick<DecideOptions, "assume">;
   readonly #started = performance.now();
 
-  constructor(policy: LoadedPolicy, old: LoadedPolicy | undefined, examples: number) {
+  constructor(policy: LoadedPolicy, old: LoadedPolicy | undefined, examples: number, assume: Assumed | undefined) {
     this.report = new ReplayReport(examples);
     this.#policy = policy;
     this.#old = old;
+    this.#assume = assume ? { assume } : {};
     this.#lists = openLists(policy.policy.lists, policy.folder, budgetDefaults);
     this.#oldLists = old && openLists(old.policy.lists, old.folder, budgetDefaults);
   }
@@ -132,12 +151,12 @@ class Replay {
   }
 
   async #one(record: Mail["record"], more: Pick<DecideOptions, "strings">): Promise<void> {
-    const decided = decide(this.#policy.policy, record, { inList: this.#lists, ...more });
+    const decided = decide(this.#policy.policy, record, { inList: this.#lists, ...this.#assume, ...more });
     const after = decided instanceof Promise ? await decided : decided;
     let before = record.decision;
     if (this.#old) {
       const inList = this.#oldLists;
-      const again = decide(this.#old.policy, record, { ...(inList ? { inList } : {}), ...more });
+      const again = decide(this.#old.policy, record, { ...(inList ? { inList } : {}), ...this.#assume, ...more });
       before = (again instanceof Promise ? await again : again).decision;
     }
     this.report.add(record, before, after);

@@ -17,6 +17,8 @@ export interface DecideOptions {
   inList?: TapeOptions["inList"];
   /** Of the message, when it is at hand. */
   strings?: TapeOptions["strings"];
+  /** Answers to what the record does not know; see TapeOptions. */
+  assume?: TapeOptions["assume"];
   /** Opens the session; for a traced one. */
   open?(facts: FactSource): PolicySession;
   before?(event: EventName): void;
@@ -36,13 +38,14 @@ export function decide(
   record: DecisionRecord,
   options: DecideOptions = {},
 ): Redecision | Promise<Redecision> {
-  const { inList, strings } = options;
+  const { inList, strings, assume } = options;
   const header = record.header === undefined ? undefined : headersOf(record.header);
   const facts = new TapeFacts({
     facts: record.facts,
     ...(header ? { header: (name: string) => header().values(name) } : {}),
     ...(inList ? { inList } : {}),
     ...(strings ? { strings } : {}),
+    ...(assume ? { assume } : {}),
   });
   const session = options.open?.(facts) ?? program.session("smtpIn", facts);
   const run = new Run(program, session, options);

@@ -50,12 +50,10 @@ export async function* mailsOfMbox(path: string, budget: Budget, count: MailCoun
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     for (;;) {
-      const lf = rest.indexOf("\n\nFrom ");
-      const crlf = rest.indexOf("\r\n\r\nFrom ");
-      const end = lf < 0 ? crlf : crlf < 0 ? lf : Math.min(lf, crlf);
-      if (end < 0) break;
-      const begin = rest.indexOf("From ", end);
+      const begin = separator(rest);
+      if (begin < 0) break;
       if (tooLarge) tooLarge = false;
+      else if (begin > limit) count.skipped++;
       else yield* next(rest.subarray(0, begin));
       rest = rest.subarray(begin);
     }
@@ -63,10 +61,26 @@ export async function* mailsOfMbox(path: string, budget: Budget, count: MailCoun
       // Passed over up to the next separator; the last octets may be its beginning.
       if (!tooLarge) count.skipped++;
       tooLarge = true;
-      rest = rest.subarray(-16);
+      rest = rest.subarray(-separatorLine);
     }
   }
   if (rest.length > 0 && !tooLarge) yield* next(rest);
+}
+
+/** Octets of a separator line, at most. */
+const separatorLine = 1_000;
+
+/** Where the next message begins; -1 when not in these octets. A line of text may begin with "From " as well. */
+function separator(bytes: Buffer): number {
+  for (let at = 0; ; ) {
+    at = bytes.indexOf("\nFrom ", at) + 1;
+    if (at === 0) return -1;
+    const end = bytes.indexOf(0x0a, at);
+    if (end < 0) return -1;
+    const line = bytes.toString("latin1", at, Math.min(end, at + separatorLine));
+    const behindEmpty = bytes[at - 2] === 0x0a || (bytes[at - 2] === 0x0d && bytes[at - 3] === 0x0a);
+    if (behindEmpty && /^From \S+ .*\d\d:\d\d/.test(line)) return at;
+  }
 }
 
 function* mailOf(id: string, bytes: Buffer, sender: string, budget: Budget, count: MailCount): Generator<Mail> {

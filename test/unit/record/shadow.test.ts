@@ -132,7 +132,7 @@ test("a shadow's own look-up doesn't hold up the session; one that falls behind 
   };
   const { pair, trial } = bench(accept, spf, 0, slow);
   assert.ok(!(pair.run("onMailFrom") instanceof Promise));
-  for (let i = 0; i < 70; i++) pair.run("onRcptTo");
+  for (let i = 0; i < 70; i++) assert.ok(!(pair.run("onRcptTo") instanceof Promise));
   assert.equal(trial.counts.skipped, 1);
   assert.equal(trial.counts.events, 0);
   release({ SPFResult: "fail" });
