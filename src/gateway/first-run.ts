@@ -60,6 +60,8 @@ relay:
 dns:
   servers: []                     # e.g. ["127.0.0.1:53"]; empty = those of /etc/resolv.conf
 
+managesieve: null                 # accounts' own Sieve: { address: "127.0.0.1:4190", tls: { cert: mx.crt, key: mx.key } }
+
 admin:
   address: "127.0.0.1:9000"       # /health and /metrics
 
