@@ -5,10 +5,13 @@
  * Failure: `call` rejects with FactError after the deadline or when a check could not run; the policy runtime then
  * takes the method's declared failure values.
  */
+import type { Budget } from "../config/budget.ts";
 import { printable } from "../message/outcome.ts";
+import { parseMessage } from "../message/parse.ts";
 import type { SharedState } from "../state/types.ts";
+import type { Network } from "./address.ts";
 import { type Authentication, authenticate, summariseDkim } from "./authenticate.ts";
-import { checkDnsbl } from "./dnsbl.ts";
+import { checkDnsbl, checkDnsLists, type DnsList } from "./dnsbl.ts";
 import { verifyDomainKeys } from "./domainkeys.ts";
 import type { GeoIp } from "./geoip/geoip.ts";
 import { checkGreylist, type GreylistOptions } from "./greylist.ts";
@@ -18,6 +21,7 @@ import { checkReverseDns } from "./rdns.ts";
 import { checkSpf, type SpfResult } from "./spf/check.ts";
 import { receivedSpf, spfExplanation } from "./spf/received.ts";
 import type { CheckContext } from "./types.ts";
+import { checkUriLists } from "./uribl.ts";
 
 export interface FactServices {
   ctx: CheckContext;
@@ -25,12 +29,22 @@ export interface FactServices {
   geoip: GeoIp | undefined;
   /** undefined: greylisting is off and everybody passes. */
   greylist: GreylistOptions | undefined;
+  /** What checkDNSLists and checkURILists ask; absent: nothing. */
+  dnsLists?: DnsListSettings;
   /** Historic DomainKeys (RFC 4870): off unless true; checkDomainKey then answers "none". */
   domainKeys?: boolean;
   /** Told of each fact when it is there. */
   onRecord?: (record: FactRecord) => void;
   /** Whole time one fact may take, ms. Default 10,000. */
   deadlineMs?: number;
+}
+
+/** The configured lists. */
+export interface DnsListSettings {
+  zones: readonly DnsList[];
+  /** Networks that are not asked about. */
+  skip: readonly Network[];
+  uriZones: readonly string[];
 }
 
 /** One line of where a fact came from, for logs and `postern explain`. */
@@ -97,6 +111,27 @@ const methods: Readonly<Record<string, Method>> = {
       return { DNSBLResult: entry.address, DNSBLExplanation: entry.explanation };
     },
   },
+  checkDNSLists: {
+    source: "dns",
+    reads: ["remoteSmtpIp", "authUser"],
+    async run({ services }, read) {
+      const { zones, skip } = services.dnsLists ?? noLists;
+      if (read("authUser") !== "") return { DNSListScore: "0", DNSListHits: "" };
+      const { failed, hits, score } = await checkDnsLists(read("remoteSmtpIp"), zones, skip, services.ctx);
+      if (failed.length > 0 && failed.length === zones.length) throw new FactError("no list answered");
+      return { DNSListScore: String(score), DNSListHits: hits.map(({ zone }) => zone).join(" ") };
+    },
+  },
+  checkURILists: {
+    source: "message",
+    reads: [],
+    async run(facts) {
+      const { ctx, dnsLists = noLists } = facts.services;
+      if (dnsLists.uriZones.length === 0) return { URIListHits: "" };
+      const hits = await checkUriLists(await textOf(facts.message(), ctx.budget), dnsLists.uriZones, ctx);
+      return { URIListHits: [...new Set(hits.map(({ name }) => name))].join(" ") };
+    },
+  },
   checkSenderMX: {
     source: "dns",
     reads: ["mailFromDomain"],
@@ -156,6 +191,26 @@ const methods: Readonly<Record<string, Method>> = {
     },
   },
 };
+
+const noLists: DnsListSettings = { zones: [], skip: [], uriZones: [] };
+
+/** Octets of a message that are looked at for links. */
+const maxLinkedOctets = 1024 * 1024;
+
+/** The decoded text parts of a message, as far as its first octets go. */
+async function textOf(source: MessageSource, budget: Budget): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let left = maxLinkedOctets;
+  for await (const chunk of source instanceof Uint8Array ? [source] : source) {
+    chunks.push(chunk.subarray(0, left));
+    left -= chunk.length;
+    if (left <= 0) break;
+  }
+  const texts = parseMessage(Buffer.concat(chunks), budget)
+    .parts()
+    .filter(({ mediaType }) => mediaType.startsWith("text/"));
+  return texts.map(({ text }) => text).join("\n");
+}
 
 /** Names that `SenderFacts.call` knows. */
 export const factMethods: ReadonlySet<string> = new Set(Object.keys(methods));

@@ -359,6 +359,29 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   scanners: z.array(scanner).default([]),
+  dnsLists: z
+    .strictObject({
+      zones: z
+        .array(
+          z.strictObject({
+            zone: domainName,
+            weight: z.number().int().default(1).describe("added to the score when listed; negative for an allow list"),
+            codes: z
+              .array(
+                z
+                  .string()
+                  .regex(/^127(\.\d{1,3}){3}(\/\d{1,2})?$/, 'write an answer such as "127.0.0.2" or "127.0.0.0/28"'),
+              )
+              .default([])
+              .describe("answers that count; empty = any"),
+          }),
+        )
+        .default([])
+        .describe("lists of client addresses that checkDNSLists asks, all at once"),
+      skip: z.array(z.string()).default([]).describe("networks that are not asked about"),
+      uriZones: z.array(domainName).default([]).describe("lists of domains that checkURILists asks"),
+    })
+    .prefault({}),
   policyServices: z
     .array(
       z.strictObject({

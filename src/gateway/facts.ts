@@ -65,6 +65,7 @@ export function createFacts(options: FactsOptions): Facts {
       state,
       geoip,
       greylist: enabled ? { delayMs: delay, windowMs: window, lifetimeMs: lifetime, autoWhitelist } : undefined,
+      dnsLists: live.dnsLists,
       domainKeys: live.config.authentication.domainKeys,
       onRecord: (record) => logRecord(log, record, about),
     };

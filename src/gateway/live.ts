@@ -4,6 +4,8 @@
  * (smtpfilters.md §11.4). Failure: a bad network or account throws RangeError, and the old one stays.
  */
 import { readFile } from "node:fs/promises";
+import { type Network, parseNetwork } from "../checks/address.ts";
+import type { DnsListSettings } from "../checks/facts.ts";
 import type { Budget } from "../config/budget.ts";
 import type { Config } from "../config/schema.ts";
 import type { Names } from "../delivery/expand.ts";
@@ -27,6 +29,7 @@ export interface Live extends Names {
   readonly authMechanisms: OfferedMechanisms;
   readonly rewriting: Rewriting;
   readonly sieve: readonly CompiledSieve[];
+  readonly dnsLists: DnsListSettings;
   /** Client is in relay.trustedNetworks. */
   trusts(ip: string): boolean;
   /** Mail for the domain (lower case) is taken from everyone and passed on. */
@@ -65,6 +68,7 @@ export function makeLive(compiled: Compiled): Live {
     isLocal: (domain) => directory.isLocal(domain),
     resolve: (address) => directory.resolve(address),
     reverse: (address) => rewriting.srs?.reverse(address),
+    dnsLists: { ...config.dnsLists, skip: config.dnsLists.skip.map(networkOf) },
     trusts: (ip) => trusted.has(ip),
     relaysFor: (domain) => relayed.has(domain),
   };
@@ -93,4 +97,10 @@ function tokenVerifier(tokens: NonNullable<Config["tokens"]>): JwtVerifier {
     return set.keys as Jwk[]; // what is no key of ours is left out by the verifier
   };
   return new JwtVerifier({ issuer, audience, userClaim, keys });
+}
+
+function networkOf(text: string): Network {
+  const network = parseNetwork(text);
+  if (network === undefined) throw new RangeError(`dnsLists.skip: ${text} is no network`);
+  return network;
 }

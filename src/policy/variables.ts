@@ -214,6 +214,25 @@ export const variables: readonly VariableRow[] = [
     source: "§5.5",
     producer: "checkDNSBL",
   }),
+  row(
+    "DNSListScore",
+    { kind: "numeric", min: -1_000_000, max: 1_000_000 },
+    since("onConnect", "ro"),
+    "Sum of the weights of the lists that name the client.",
+    { source: "ours", producer: "checkDNSLists", origin: "ours", default: "0" },
+  ),
+  row("DNSListHits", text, since("onConnect", "ro"), "Lists that name the client, divided by blanks.", {
+    source: "ours",
+    producer: "checkDNSLists",
+    origin: "ours",
+  }),
+  row(
+    "URIListHits",
+    text,
+    { onDataReceived: "ro", onProcessing: "ro" },
+    "Listed domains and addresses that the message links to, divided by blanks.",
+    { lifetime: "message", source: "ours", producer: "checkURILists", origin: "ours" },
+  ),
   row("SPFResult", { kind: "choice", values: spfResults }, since("onEhlo", "ro"), "Result of checkSPF (RFC 7208).", {
     source: "§5.5",
     producer: "checkSPF",

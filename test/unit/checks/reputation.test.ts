@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseNetwork } from "../../../src/checks/address.ts";
 import { checkDnsbl, checkDnsLists } from "../../../src/checks/dnsbl.ts";
-import { MatchList } from "../../../src/checks/lists.ts";
+import { createFactSource } from "../../../src/checks/facts.ts";
 import { checkSenderMx } from "../../../src/checks/mx.ts";
 import { checkReverseDns } from "../../../src/checks/rdns.ts";
 import { checkUriLists, linkedNames } from "../../../src/checks/uribl.ts";
+import { memoryState } from "./state.ts";
 import { contextFor, type TestZone } from "./zone.ts";
 
 test("reverse DNS is confirmed forward", async () => {
@@ -130,35 +131,45 @@ test("a URI list is asked about each name", async () => {
   );
 });
 
-test("match lists know addresses, domains, networks and accounts", () => {
-  const list = MatchList.parse(
-    "# comment\nUser@Example.org\nexample.com # whole domain\n.sub.test\n192.0.2.0/24\n2001:db8::/32\nalice\n\n198.51.100.7\n",
-  );
-  assert.equal(list.size, 7);
-  for (const value of [
-    "user@example.org",
-    "x@EXAMPLE.com",
-    "example.com",
-    "a.sub.test",
-    "u@b.a.sub.test",
-    "192.0.2.77",
-    "::ffff:192.0.2.1",
-    "2001:db8:1::1",
-    "Alice",
-    "198.51.100.7",
-  ]) {
-    assert.ok(list.has(value), value);
-  }
-  for (const value of [
-    "other@example.org",
-    "a.example.com",
-    "sub.test",
-    "192.0.3.1",
-    "2001:db9::1",
-    "alic",
-    "198.51.100.8",
-    "",
-  ]) {
-    assert.ok(!list.has(value), value);
-  }
+test("scripts ask the configured lists: score, names, failures", async () => {
+  const zone: TestZone = {
+    "1.113.0.203.bl.test": { A: ["127.0.0.2"] },
+    "1.113.0.203.wl.test": { A: ["127.0.0.1"] },
+    "2.113.0.203.bl.test": "timeout",
+    "2.113.0.203.wl.test": "servfail",
+    "bad.test.uri.test": { A: ["127.0.0.2"] },
+  };
+  const ask = (settings: object) =>
+    createFactSource({
+      ctx: contextFor(zone),
+      state: memoryState(),
+      geoip: undefined,
+      greylist: undefined,
+      ...settings,
+    });
+  const client =
+    (ip: string, user = "") =>
+    (name: string) =>
+      ({ remoteSmtpIp: ip, authUser: user })[name] ?? "";
+  const zones = [
+    { zone: "bl.test", weight: 5, codes: [] },
+    { zone: "wl.test", weight: -2, codes: [] },
+  ];
+  const facts = ask({ dnsLists: { zones, skip: [parseNetwork("203.0.114.0/24")!], uriZones: ["uri.test"] } });
+  const listed = { DNSListScore: "3", DNSListHits: "bl.test wl.test" };
+  assert.deepEqual(await facts.call("checkDNSLists", client("203.0.113.1")), listed);
+  const clear = { DNSListScore: "0", DNSListHits: "" };
+  assert.deepEqual(await facts.call("checkDNSLists", client("203.0.113.1", "alice")), clear, "logged in");
+  assert.deepEqual(await facts.call("checkDNSLists", client("203.0.114.1")), clear, "skipped");
+  await assert.rejects(facts.call("checkDNSLists", client("203.0.113.2")), /no list answered/);
+  assert.deepEqual(await ask({}).call("checkDNSLists", client("203.0.113.1")), clear, "none configured");
+
+  await assert.rejects(facts.call("checkURILists", client("")), /no message/);
+  const encoded = Buffer.from("see http://www.bad.test/ and http://good.test/").toString("base64");
+  const message = (before: string) =>
+    Buffer.from(`MIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\n\r\n${before}${encoded}\r\n`);
+  facts.setMessage(() => message(""));
+  assert.deepEqual(await facts.call("checkURILists", client("")), { URIListHits: "bad.test" });
+  facts.setMessage(() => message(`${"QUFB".repeat(19)}\r\n`.repeat(15_000)));
+  assert.deepEqual(await facts.call("checkURILists", client("")), { URIListHits: "" }, "beyond the first MiB");
 });
