@@ -354,7 +354,7 @@ test("a full disk refuses new mail with 452 and says so in log and metrics; REQU
     overload: { diskFreeMiB: [4e9, 3e9, 2e9] },
     admin: { address: `127.0.0.1:${admin}` },
   });
-  await until("the gauge has looked", () => gateway.output().includes("shedding load"));
+  await until("both workers' gauges have looked", () => gateway.output().split("shedding load").length > 2);
   const client = await open(port);
   assert.doesNotMatch(await client.hello(), /REQUIRETLS/);
   assert.match(await client.ask("MAIL FROM:<a@x.test>"), /^452 4\.3\.1/);
