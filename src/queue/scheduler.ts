@@ -10,15 +10,8 @@ import type { Budget } from "../config/budget.ts";
 import { domainOf } from "../message/envelope.ts";
 import type { Outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
-import {
-  Destination,
-  type DestinationEffect,
-  type DestinationLimits,
-  type DestinationStatus,
-  defaultLimits,
-  type Job,
-  type Task,
-} from "./destination.ts";
+import type { Destination, DestinationEffect, DestinationLimits, DestinationStatus, Job, Task } from "./destination.ts";
+import { Destinations } from "./destinations.ts";
 import { localTrouble, markProcessed, Processing } from "./processing.ts";
 import { complete, deferred, effectOf, suspendedOutcome } from "./results.ts";
 import type { RetrySchedule } from "./retry.ts";
@@ -93,10 +86,9 @@ class QueueScheduler implements Scheduler {
   readonly #log: Logger;
   readonly #now: () => number;
   readonly #settlement: Settlement;
-  readonly #destinations = new Map<string, Destination>();
+  readonly #destinations: Destinations;
   /** Destinations with waiting tasks, in turn. */
   readonly #ready = new Set<Destination>();
-  readonly #suspended = new Set<string>();
   #fresh: string[] = [];
   #freshAt = 0;
   #inHand = 0;
@@ -120,6 +112,7 @@ class QueueScheduler implements Scheduler {
     this.#budget = options.budget;
     this.#log = options.log;
     this.#now = options.now ?? Date.now;
+    this.#destinations = new Destinations(options);
     this.#settlement = new Settlement({
       spool: options.spool,
       reports: options.reports,
@@ -153,7 +146,7 @@ class QueueScheduler implements Scheduler {
     this.#spool.onCommitted = undefined;
     clearTimeout(this.#timer);
     clearTimeout(this.#rateTimer);
-    for (const destination of this.#destinations.values()) {
+    for (const destination of this.#destinations.all()) {
       for (let task = destination.waiting.shift(); task !== undefined; task = destination.waiting.shift()) {
         await this.#putBack(task);
       }
@@ -194,7 +187,7 @@ class QueueScheduler implements Scheduler {
       if (message === undefined) continue;
       message.nextAttempt = this.#now();
       for (const { destination } of message.recipients.filter(isPending)) {
-        if (destination !== undefined) this.#destinations.get(destination)?.tryNow();
+        if (destination !== undefined) this.#destinations.find(destination)?.tryNow();
       }
       await this.#spool.update(message);
       count++;
@@ -204,27 +197,23 @@ class QueueScheduler implements Scheduler {
   }
 
   destinations(): DestinationStatus[] {
-    const now = this.#now();
-    return [...this.#destinations.values()].map((destination) => destination.status(now));
+    return this.#destinations.statuses(this.#now());
   }
 
   suspend(name: string): void {
-    this.#suspended.add(name);
-    this.#destination(name).suspended = true;
+    this.#destinations.suspend(name);
   }
 
   resume(name: string): void {
-    this.#suspended.delete(name);
-    const destination = this.#destinations.get(name);
+    const destination = this.#destinations.resume(name);
     if (destination === undefined) return;
-    destination.suspended = false;
     this.#ready.add(destination);
     this.#unpark(destination);
     this.#dispatch();
   }
 
   flush(name: string): number {
-    const destination = this.#destinations.get(name);
+    const destination = this.#destinations.find(name);
     if (destination !== undefined) {
       destination.tryNow();
       this.#ready.add(destination);
@@ -297,7 +286,7 @@ class QueueScheduler implements Scheduler {
     if (jump > -clockJumpMs || this.#options.now !== undefined) return;
     this.#log.warn({ ms: Math.round(jump) }, "the clock was set back; the queue's schedule moves along");
     this.#spool.shiftClock(Math.round(jump));
-    for (const destination of this.#destinations.values()) destination.downUntil += jump;
+    for (const destination of this.#destinations.all()) destination.downUntil += jump;
   }
 
   #begin(message: QueuedMessage): void {
@@ -347,7 +336,7 @@ class QueueScheduler implements Scheduler {
   #enqueue(job: Job, groups: Map<string, QueuedRecipient[]>): void {
     const now = this.#now();
     const { message } = job;
-    const destinations = [...groups.keys()].map((name) => this.#destination(name));
+    const destinations = [...groups.keys()].map((name) => this.#destinations.get(name));
     const { queuePerDestination } = this.#budget;
     // A message that can't go anywhere now waits outside memory.
     if (destinations.every(({ suspended, waiting }) => suspended || waiting.length >= queuePerDestination)) {
@@ -450,7 +439,7 @@ class QueueScheduler implements Scheduler {
       if (destination.waiting.length > 0) this.#ready.add(destination);
       this.#unpark(destination);
       this.#dispatch();
-      if (destination.idle) this.#destinations.delete(destination.name);
+      if (destination.idle) this.#destinations.forget(destination);
     }
   }
 
@@ -506,23 +495,5 @@ class QueueScheduler implements Scheduler {
     for (const id of ids) this.#spool.release(id, this.#now());
     if (down && destination.parked.length > 0) setImmediate(() => this.#unpark(destination));
     this.wake();
-  }
-
-  #destination(name: string): Destination {
-    let destination = this.#destinations.get(name);
-    if (destination === undefined) {
-      if (this.#destinations.size >= this.#budget.queueDestinations) this.#forgetSome();
-      destination = new Destination(name, this.#options.limitsOf?.(name) ?? defaultLimits, this.#options.retry);
-      destination.suspended = this.#suspended.has(name);
-      this.#destinations.set(name, destination);
-    }
-    return destination;
-  }
-
-  /** Too many destinations are down: those with nothing at work are forgotten, at the price of one attempt each. */
-  #forgetSome(): void {
-    for (const [name, { active, waiting, parked, suspended }] of this.#destinations) {
-      if (active === 0 && waiting.length === 0 && parked.length === 0 && !suspended) this.#destinations.delete(name);
-    }
   }
 }
