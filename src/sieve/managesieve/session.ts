@@ -11,7 +11,7 @@ import type { ScriptStorage } from "./storage.ts";
 
 export interface SessionOptions {
   storage: ScriptStorage;
-  /** Answers the account's canonical name, undefined when the password is wrong. */
+  /** Answers the account's canonical name, undefined when the password is wrong; rejects when it can't be told now. */
   authenticate(user: string, password: string): Promise<string | undefined>;
   settings?: SieveSettings;
   /** Octets and number of a user's scripts. */
@@ -112,7 +112,12 @@ export class ManageSieveSession {
   async #plain(base64: string): Promise<Reply> {
     const [authorize, user, password] = Buffer.from(base64, "base64").toString("utf8").split("\0");
     const complete = base64 !== "*" && user && password && (authorize === "" || authorize === user);
-    this.#user = complete ? await this.#options.authenticate(user, password) : undefined;
+    try {
+      this.#user = complete ? await this.#options.authenticate(user, password) : undefined;
+    } catch {
+      // Too many at once, or a directory that does not answer: nobody's guess was wrong (§1.3).
+      return { text: 'NO (TRYLATER) "Try again later"\r\n' };
+    }
     if (this.#user !== undefined) {
       return { text: 'OK "Authenticated"\r\n' };
     }

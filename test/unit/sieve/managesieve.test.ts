@@ -94,7 +94,10 @@ test("upload, check, activate and read back over TLS", async (t) => {
     host: "127.0.0.1",
     port: 0,
     storage: new MemoryScripts(),
-    authenticate: async (user, password) => (user === "user" && password === "secret" ? user : undefined),
+    authenticate: async (user, password) => {
+      if (user === "busy") throw new Error("too many at once");
+      return user === "user" && password === "secret" ? user : undefined;
+    },
     tls: { key: readFileSync(key), cert: readFileSync(cert) },
     scripts: 2,
   });
@@ -109,6 +112,7 @@ test("upload, check, activate and read back over TLS", async (t) => {
   const tls = connectTls({ socket: plain, rejectUnauthorized: false });
   match(await talk(tls, ""), /"SASL" "PLAIN"/);
   match(await talk(tls, 'AUTHENTICATE "PLAIN" "AHVzZXIAd3Jvbmc="\r\n'), /^NO/);
+  match(await talk(tls, 'AUTHENTICATE "PLAIN" "AGJ1c3kAeA=="\r\n'), /^NO \(TRYLATER\)/);
   match(await talk(tls, 'AUTHENTICATE "PLAIN" "AHVzZXIAc2VjcmV0"\r\n'), /^OK/);
   match(await talk(tls, 'CHECKSCRIPT "fileinto \\"a\\";"\r\n'), /^NO "line 1: error: unknown command 'fileinto'/);
   const script = 'require "fileinto";\r\nfileinto "a";\r\n';
