@@ -115,7 +115,11 @@ export function settingsFrom(values: Values): SieveSettings {
       defaultSubject: defaultSubject || undefined,
       subjectTemplate: read(`${vacation}default_subject_template`, text, "") || base.vacation.subjectTemplate,
       useOriginalRecipient: read(`${vacation}use_original_recipient`, truth, base.vacation.useOriginalRecipient),
-      checkRecipient: read(`${vacation}check_recipient`, truth, base.vacation.checkRecipient),
+      checkRecipient: read(
+        `${vacation}check_recipient`,
+        truth,
+        !read(`${vacation}dont_check_recipient`, truth, !base.vacation.checkRecipient),
+      ),
       sendFromRecipient: read(`${vacation}send_from_recipient`, truth, base.vacation.sendFromRecipient),
       ignoreEnvelopeInTo: read(`${vacation}to_header_ignore_envelope`, truth, base.vacation.ignoreEnvelopeInTo),
     },
@@ -126,9 +130,15 @@ export function settingsFrom(values: Values): SieveSettings {
   };
 }
 
-/** sieve_editheader_header/<n>/{name, forbid_add, forbid_delete} */
+/** sieve_editheader_header/<n>/{name, forbid_add, forbid_delete}, and the lists of names that 0.5 has. */
 function headerRules(values: Values): HeaderRule[] {
   const rules = new Map<string, HeaderRule>();
+  const listed = (key: string): string[] => values.get(`sieve_editheader_${key}`)?.split(/\s+/).filter(Boolean) ?? [];
+  const [both, add, remove] = [listed("protected"), listed("forbid_add"), listed("forbid_delete")];
+  for (const name of new Set([...both, ...add, ...remove])) {
+    const any = both.includes(name);
+    rules.set(name, { name, forbidAdd: any || add.includes(name), forbidDelete: any || remove.includes(name) });
+  }
   for (const [key, value] of values) {
     const match = /^sieve_editheader_header\/([^/]+)(?:\/(name|forbid_add|forbid_delete))?$/.exec(key);
     if (match === null) continue;
