@@ -243,8 +243,8 @@ class Watch implements SessionHandler {
     this.#open = false;
     const decision = this.#judge.decision(final);
     // A client that looked in and left without a word was not decided about.
-    if (this.#transcript.steps.at(-1)?.event === "onEhlo" && decision.verdict === "accept") return;
-    if (this.#transcript.steps.at(-1)?.event === "onConnect" && decision.verdict === "accept") return;
+    const last = this.#transcript.steps.at(-1)?.event;
+    if ((last === "onConnect" || last === "onEhlo") && decision.verdict === "accept") return;
     const { sessionId: session } = this.#client;
     this.#services.log.info(
       { decision: this.#transcript.id, session, verdict: decision.verdict, at: decision.at, by: decision.by },
