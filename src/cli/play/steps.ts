@@ -4,7 +4,7 @@
  */
 import type { Script, Statement, Test } from "../../../grammar/smtpfilters/ast.ts";
 import { parse } from "../../../grammar/smtpfilters/parser.ts";
-import { budgetDefaults } from "../../config/budget.ts";
+import { type Budget, budgetDefaults } from "../../config/budget.ts";
 import type { Span } from "../../language/span.ts";
 import { printable } from "../../message/outcome.ts";
 import { findEvent, findMethod } from "../../policy/names.ts";
@@ -24,9 +24,10 @@ export async function recordSteps(
   { policy, source, folder }: LoadedPolicy,
   session: PlaySession,
   message: Uint8Array | undefined,
+  budget: Budget = budgetDefaults,
 ): Promise<Recording> {
   const { script } = parse(source, { nesting: budgetDefaults.nesting });
-  const trace = new StepTrace(source, script);
+  const trace = new StepTrace(source, script, budget.debugSteps);
   const played = await play(policy, session, message, trace, folder);
   trace.close(played);
   const lost = trace.dropped > 0 ? [`${trace.dropped} more steps were not recorded`] : [];
@@ -36,6 +37,7 @@ export async function recordSteps(
 class StepTrace extends RuleTrace {
   readonly steps: Step[] = [];
   dropped = 0;
+  private readonly most: number;
   private readonly text: SourceText;
   private readonly blocks: ReadonlyMap<EventName, { head: Span; end: Span }>;
   private readonly script: string;
@@ -45,8 +47,9 @@ class StepTrace extends RuleTrace {
   private readonly told = new Map<string, string>();
   private occurrence = -1;
 
-  constructor(source: string, script: Script) {
+  constructor(source: string, script: Script, most: number) {
     super(source);
+    this.most = most;
     this.script = source;
     this.text = new SourceText("", source);
     const blocks = new Map<EventName, { head: Span; end: Span }>();
@@ -69,6 +72,8 @@ class StepTrace extends RuleTrace {
 
   override test(span: Span, rule: string | undefined, result: boolean, values: readonly string[]): void {
     super.test(span, rule, result, values);
+    // `onError` is lowered to a test of its own.
+    if (/^call\b/i.test(this.excerpt(span))) return;
     const saw = values.map((value) => `"${printable(value)}"`).join(", ");
     this.add("test", span, rule, `${this.excerpt(span)} is ${result}${saw ? `: saw ${saw}` : ""}`);
   }
@@ -82,7 +87,8 @@ class StepTrace extends RuleTrace {
         break;
       case "set": {
         const written = writtenBy(detail);
-        if (!written) return;
+        // `export` is lowered to a copy into a slot of the same name, which stands at the name.
+        if (!written || /\bexport\s*\(\s*$/i.test(this.script.slice(0, span.start.offset).slice(-40))) return;
         this.told.set(written.name, written.value);
         this.add("set", span, rule, `${written.name} = "${printable(written.value)}"`, [[written.name, written.value]]);
         break;
@@ -122,7 +128,7 @@ class StepTrace extends RuleTrace {
   }
 
   private add(kind: Step["kind"], span: Span, rule = "", detail: string, changes: Step["changes"] = []): void {
-    if (this.steps.length >= budgetDefaults.debugSteps) {
+    if (this.steps.length >= this.most) {
       this.dropped++;
       return;
     }

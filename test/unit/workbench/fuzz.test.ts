@@ -26,7 +26,11 @@ function ask(analysis: Analysis, text: string, offset: number): void {
   if (hover) inside(hover);
   for (const place of analysis.occurrences(offset)?.all ?? []) inside(place);
   analysis.linkedFile(offset);
-  for (const item of analysis.outline()) inside(item);
+  for (const { name, start, end, title } of analysis.outline()) {
+    inside({ start, end });
+    // Editors refuse an outline with an empty name, or a title outside of its item.
+    assert.ok(name !== "" && start <= title.start && title.end <= end, `"${name}" at ${title.start}`);
+  }
   for (const { edit } of analysis.fixes({ start: 0, end: text.length })) inside(edit);
   analysis.formatted();
 }
@@ -39,6 +43,15 @@ function typed(analyse: Analyse, text: string, step: number): void {
     ask(before, part, length);
   }
 }
+
+test("a block without a name has no place in the outline", () => {
+  const analysis = analysePolicyText("event {\n}\nmethod M {\n}\n", undefined);
+  assert.deepEqual(
+    analysis.outline().map(({ name }) => name),
+    ["M"],
+  );
+  assert.equal(analysis.hover(0), undefined);
+});
 
 test("a script typed from its first to its last letter", () => typed(analysePolicyText, policy, 7));
 test("a Sieve script typed from its first to its last letter", () => typed(analyseSieveText, sieve, 3));

@@ -97,7 +97,9 @@ class PolicyText implements Analysis {
   }
 
   outline(): OutlineItem[] {
-    return this.script.blocks.map((block) => ({
+    // The parser makes up an empty name where one is missing.
+    const named = this.script.blocks.filter((block) => block.name.text !== "");
+    return named.map((block) => ({
       name: block.name.text,
       detail: block.kind,
       kind: block.kind === "event" ? SymbolKind.Event : SymbolKind.Method,

@@ -41,7 +41,8 @@ class Walk {
   }
 
   private add(kind: ReferenceKind, { text, start, end }: Name, defines = false): void {
-    this.found.push({ kind, text, start, end, defines, block: this.block });
+    // The parser makes up an empty name where one is missing.
+    if (text !== "") this.found.push({ kind, text, start, end, defines, block: this.block });
   }
 
   private statements(body: readonly Statement[]): void {
