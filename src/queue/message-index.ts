@@ -38,6 +38,8 @@ export function idText(id: number): string {
   return id.toString(16).toUpperCase().padStart(6, "0");
 }
 
+/** Due times from here on mean "not by the clock", also after the clock was shifted. */
+const noTime = Number.MAX_SAFE_INTEGER / 2;
 /** How many different texts are shared between messages before the table starts anew. */
 const sharedTexts = 20_000;
 /** A filter looks at this many messages before it lets others run (about 2 ms). */
@@ -218,7 +220,8 @@ export class MessageIndex {
   hasten(destination: string, now: number): number {
     let count = 0;
     for (const slot of this.#slot.values()) {
-      if (this.#due[slot]! <= now || this.#heapAt[slot] === -1) continue;
+      // What waits without a time is in its destination's hands, which would give it back a second time.
+      if (this.#due[slot]! <= now || this.#due[slot]! >= noTime || this.#heapAt[slot] === -1) continue;
       const tried = this.#destinations[slot]!;
       if (tried !== destination && !tried.split("\n").includes(destination)) continue;
       this.#due[slot] = now;
