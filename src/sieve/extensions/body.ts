@@ -20,30 +20,34 @@ function typeMatches(part: MimePart, wanted: string): boolean {
 }
 
 /** §5.2: a multipart has its prologue and epilogue, a message its header section, other parts their content. */
-function contentOf(part: MimePart): string {
+function contentOf(part: MimePart): string[] {
   if (part.isMultipart) return outsideParts(part);
   if (part.nested !== undefined) {
     const nested = part.nested;
-    return nested.source.toString("utf8", nested.start, nested.bodyStart);
+    return [nested.source.toString("utf8", nested.start, nested.bodyStart)];
   }
-  return part.text;
+  return [part.text];
 }
 
-/** What stands before the first delimiter and after the last of a multipart. */
-function outsideParts(part: MimePart): string {
+/** What stands before the first delimiter of a multipart, and what after its last, where there is anything. */
+function outsideParts(part: MimePart): string[] {
   const first = part.children[0]?.start ?? part.end;
   const last = part.children.at(-1)?.end ?? part.end;
   const boundary = part.parameters.get("boundary") ?? "";
   const before = part.source.toString("utf8", part.bodyStart, first);
   const after = part.source.toString("utf8", last, part.end);
-  return before.replace(`--${boundary}`, "") + after.replace(`--${boundary}--`, "");
+  // The line ends around a delimiter belong to it (RFC 2046 §5.1.1).
+  const [prologue = ""] = before.split(`--${boundary}`);
+  const epilogue = after.split(`--${boundary}--`)[1] ?? "";
+  return [prologue.replace(/\r?\n$/, ""), epilogue.replace(/^[ \t]*\r?\n/, "")].filter((text) => text !== "");
 }
 
 function bodyTexts(host: SieveHost, kind: string, types: readonly string[]): string[] {
   // An empty body is no string at all, as in Pigeonhole.
   if (kind === "raw") return host.mail.body.length === 0 ? [] : [host.mail.body.toString("utf8")];
   const parts = [...withNested(host.mail.root)];
-  if (kind === "content") return parts.filter((part) => types.some((type) => typeMatches(part, type))).map(contentOf);
+  if (kind === "content")
+    return parts.filter((part) => types.some((type) => typeMatches(part, type))).flatMap(contentOf);
   // §5.3: text of text parts, markup removed.
   return parts
     .filter((part) => part.type === "text")
