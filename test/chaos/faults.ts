@@ -80,7 +80,11 @@ export const faults: readonly Fault[] = [
   ...hopMoods.map(
     (mood): Fault => ({
       name: `next hop: ${mood}`,
-      run: ({ hop }) => inMood(hop, mood, 3_000),
+      async run({ hop }) {
+        const kills = await inMood(hop, mood, 3_000);
+        if (mood === "silent") hop.hangUp();
+        return kills;
+      },
     }),
   ),
   ...serviceMoods.map(

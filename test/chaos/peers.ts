@@ -11,6 +11,8 @@ export type HopMood = "kind" | "tempfail" | "reject" | "drop" | "silent" | "garb
 export interface NextHop {
   readonly port: number;
   mood: HopMood;
+  /** Closes all connections: those it left without an answer would wait for minutes (RFC 5321 §4.5.3.2). */
+  hangUp(): void;
   close(): void;
 }
 
@@ -65,8 +67,11 @@ export async function startNextHop(ledger: Ledger): Promise<NextHop> {
   const hop: NextHop = {
     port: await listen(server),
     mood: "kind",
-    close() {
+    hangUp() {
       for (const socket of sockets) socket.destroy();
+    },
+    close() {
+      hop.hangUp();
       server.close();
     },
   };
