@@ -125,14 +125,16 @@ export class MessageIndex {
     this.#describe(slot, message);
   }
 
-  /** Notes a message's newer state record. */
-  restate(id: number, message: QueuedMessage, place: Place): void {
+  /**
+   * Notes where a message's newer state record is. What it says was noted by `describe` when it was handed to the log:
+   * by the time it is written the message may have been hastened or parked.
+   */
+  restate(id: number, place: Place): void {
     const slot = this.#slot.get(id);
     if (slot === undefined) return;
     this.#leave(this.#stateSegment[slot]!);
     this.liveBytes -= this.#stateBytes[slot]!;
     this.#place(slot, place);
-    this.#describe(slot, message);
   }
 
   /** Notes a message's newer state without a record. */

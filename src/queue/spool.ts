@@ -253,7 +253,7 @@ export class DiskSpool implements ScheduledSpool {
     this.#index.describe(id, message);
     const record = { kind: kind.state, id, json: storedJson(message, place.file), body: undefined };
     this.#log.append(record, false, (written) => {
-      this.#index.restate(id, message, written);
+      this.#index.restate(id, written);
       const left = this.#unwritten.get(id)! - 1;
       if (left > 0) this.#unwritten.set(id, left);
       else this.#unwritten.delete(id);
@@ -350,7 +350,10 @@ export class DiskSpool implements ScheduledSpool {
     if (head.kind === kind.state) {
       const body = this.#index.bodyPlace(head.id);
       if (body === undefined) this.lost.add(idText(head.id));
-      else this.#index.restate(head.id, revived(head.id, stored, body.bytes), place);
+      else {
+        this.#index.describe(head.id, revived(head.id, stored, body.bytes));
+        this.#index.restate(head.id, place);
+      }
       return;
     }
     const size = stored.bodySize ?? head.bodyBytes;
