@@ -3,8 +3,8 @@
  * Invariants: a value past its expiry is as absent as one never set; the sweep only frees space.
  * Failure: SQLite's error goes back to the caller.
  */
-import { DatabaseSync } from "node:sqlite";
 import { serveDatabase } from "../store/database-thread.ts";
+import { openSharedDatabase } from "../store/shared-database.ts";
 
 export interface StateData {
   path: string;
@@ -34,9 +34,9 @@ const schema = `
 `;
 
 serveDatabase((data: StateData) => {
-  const database = new DatabaseSync(data.path, { timeout: 10_000 });
   // NORMAL: a crash of the machine may lose the last moments, never consistency.
-  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`);
+  const pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;";
+  const database = openSharedDatabase(data.path, `${pragmas} ${schema}`);
   const get = database.prepare("SELECT value FROM value WHERE key = ? AND expires > ?");
   const set = database.prepare(
     "INSERT INTO value VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires",

@@ -4,8 +4,8 @@
  * Invariants: `account.octets` is the sum of its messages' sizes; a body without messages is deleted in the same
  * transaction. Failure: "OVERQUOTA" as error code when a delivery would pass a limit; SQLite's errors otherwise.
  */
-import { DatabaseSync } from "node:sqlite";
 import { serveDatabase } from "./database-thread.ts";
+import { openSharedDatabase } from "./shared-database.ts";
 import type { MessageMeta, StoreDelivery } from "./types.ts";
 
 export interface StoreData {
@@ -72,9 +72,9 @@ const schema = `
 const expireAtOnce = 500;
 
 serveDatabase((data: StoreData) => {
-  const database = new DatabaseSync(data.path, { timeout: 10_000 });
   // Autocheckpoint at 4,000 pages (16 MiB): fewer checkpoints under load than with the default of 1,000.
-  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; ${schema}`);
+  const pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;";
+  const database = openSharedDatabase(data.path, `${pragmas} ${schema}`);
   const sql = (text: string) => database.prepare(text);
 
   const bodyByHash = sql("SELECT id FROM body WHERE hash = ?");

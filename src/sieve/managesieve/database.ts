@@ -6,7 +6,8 @@
  */
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { openSharedDatabase } from "../../store/shared-database.ts";
 import type { ScriptStorage } from "./storage.ts";
 
 const schema = `
@@ -33,8 +34,7 @@ export class ScriptDatabase implements ScriptStorage {
   /** @param file made with its folder when missing. */
   constructor(file: string) {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    this.#database = new DatabaseSync(file);
-    this.#database.exec(schema);
+    this.#database = openSharedDatabase(file, schema);
   }
 
   async list(user: string): Promise<Array<{ name: string; active: boolean }>> {
