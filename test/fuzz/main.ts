@@ -84,13 +84,14 @@ async function main(): Promise<void> {
       seconds: { type: "string", default: "60" },
       seed: { type: "string", default: "1" },
       keep: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
     },
   });
   const names = positionals.includes("all") ? Object.keys(targets) : positionals;
-  if (names.length === 0 || names.some((name) => !(name in targets))) {
+  if (values.help || names.length === 0 || names.some((name) => !(name in targets))) {
     const list = Object.entries(targets).map(([name, { about }]) => `  ${name.padEnd(11)} ${about}\n`);
     process.stderr.write(`usage: npm run fuzz -- TARGET...|all [--seconds N] [--seed N] [--keep]\n\n${list.join("")}`);
-    process.exit(2);
+    process.exit(values.help ? 0 : 2);
   }
   for (const name of names) {
     const shared = new SharedArrayBuffer(sharedBytes);
