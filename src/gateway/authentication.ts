@@ -9,14 +9,27 @@ import { type AuthResult, formatAuthenticationResults, isForgedAuthenticationRes
 import type { Findings } from "../checks/facts.ts";
 import type { HeaderEdit } from "../message/edit.ts";
 import type { HeaderSection } from "../message/headers.ts";
+import { levelHeaders } from "../scanners/scores.ts";
 
-/** The section without the fields that claim our authserv-id (RFC 8601 §5); the same octets when there is none. */
-export function withoutForgedResults(header: Buffer, { fields }: HeaderSection, authservId: string): Buffer {
+/** Fields in which our scanners leave their levels, lower case. */
+const levelFields = new Set(Object.values(levelHeaders).map((name) => name.toLowerCase()));
+
+/**
+ * The section without the fields that only we may write: those that claim our authserv-id (RFC 8601 §5), and the levels
+ * of scanners unless `trusted` sent them (RFC 5235 §2 builds on them). The same octets when there is none.
+ */
+export function withoutForgedFields(
+  header: Buffer,
+  { fields }: HeaderSection,
+  authservId: string,
+  trusted: boolean,
+): Buffer {
   const ours = new Set([authservId.toLowerCase()]);
   const forged = fields.filter(
     ({ lower, bytes }) =>
-      lower === "authentication-results" &&
-      isForgedAuthenticationResults({ name: lower, raw: bytes.toString("latin1").trimEnd() }, ours),
+      (!trusted && levelFields.has(lower)) ||
+      (lower === "authentication-results" &&
+        isForgedAuthenticationResults({ name: lower, raw: bytes.toString("latin1").trimEnd() }, ours)),
   );
   if (forged.length === 0) return header;
   const kept: Buffer[] = [];

@@ -17,7 +17,7 @@ import { type BodySource, type BodyWriter, type NewMessage, QueueError, type Spo
 import type { MaybePromise, MessageSink, SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { findingEdits, withoutForgedResults } from "./authentication.ts";
+import { findingEdits, withoutForgedFields } from "./authentication.ts";
 import type { Live } from "./live.ts";
 import type { TransactionMarks } from "./reception.ts";
 import type { SessionFacts } from "./session-facts.ts";
@@ -266,7 +266,8 @@ class WatchedSink extends PlainSink {
     const edits = editsOf(this.#written);
     context.marks.effects = context.marks.effects.filter((effect) => editOfEffect(effect) === undefined);
     const { budget, config } = context.live;
-    const section = withoutForgedResults(this.#headers.bytes, this.#headers.headers, config.server.name);
+    const trusted = context.live.trusts(context.client.remoteIp);
+    const section = withoutForgedFields(this.#headers.bytes, this.#headers.headers, config.server.name, trusted);
     const header = edits.length === 0 ? section : editHeaders(section, edits, budget).header;
     this.#headerOctets += header.length;
     await this.body.write(header);

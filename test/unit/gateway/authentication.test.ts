@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { budgetWith } from "../../../src/config/budget.ts";
-import { findingEdits, withoutForgedResults } from "../../../src/gateway/authentication.ts";
+import { findingEdits, withoutForgedFields } from "../../../src/gateway/authentication.ts";
 import { editHeaders } from "../../../src/message/edit.ts";
 import { parseHeaders } from "../../../src/message/headers.ts";
 
 const budget = budgetWith();
-const cleaned = (text: string): string => {
+const cleaned = (text: string, trusted = false): string => {
   const header = Buffer.from(text, "latin1");
-  return withoutForgedResults(header, parseHeaders(header, budget), "gw.test").toString("latin1");
+  return withoutForgedFields(header, parseHeaders(header, budget), "gw.test", trusted).toString("latin1");
 };
 
 test("fields that claim our name go, however they are written; others stay to the octet", () => {
@@ -32,7 +32,13 @@ test("fields that claim our name go, however they are written; others stay to th
   // As many as a header may have: no limit of edits stands in the way.
   assert.equal(cleaned(`${"Authentication-Results: gw.test; spf=pass\r\n".repeat(999)}To: a\r\n\r\n`), "To: a\r\n\r\n");
   const header = Buffer.from("Subject: x\r\n\r\n");
-  assert.equal(withoutForgedResults(header, parseHeaders(header, budget), "gw.test"), header, "not copied");
+  assert.equal(withoutForgedFields(header, parseHeaders(header, budget), "gw.test", false), header, "not copied");
+});
+
+test("levels of scanners are taken from trusted clients only", () => {
+  const levels = "X-AxigenSpam-Level: 1\r\nx-axigenvirus-LEVEL : 1\r\n";
+  assert.equal(cleaned(`${levels}X-Spam-Level: 2\r\n\r\n`), "X-Spam-Level: 2\r\n\r\n");
+  assert.equal(cleaned(`${levels}\r\n`, true), `${levels}\r\n`);
 });
 
 test("what is found becomes fields that nothing of the sender's can break", () => {
