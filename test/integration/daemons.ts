@@ -7,12 +7,35 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
+
+/** What started daemons end with: a test, or a run of a command. */
+export interface Scope {
+  after(end: () => unknown): void;
+  /** A program is missing. */
+  skip(reason: string): void;
+}
+
+/** The scope of a command: what is missing is an error; `end` ends what was started, in a test's order. */
+export class CommandScope implements Scope {
+  readonly #ends: Array<() => unknown> = [];
+
+  after(end: () => unknown): void {
+    this.#ends.push(end);
+  }
+
+  skip(reason: string): never {
+    throw new Error(reason);
+  }
+
+  async end(): Promise<void> {
+    for (const end of this.#ends.splice(0)) await end();
+  }
+}
 
 const folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin"];
 
 /** Path of a binary, or undefined after the test was skipped for want of it. */
-export function peer(t: TestContext, name: string): string | undefined {
+export function peer(t: Scope, name: string): string | undefined {
   const path = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
   if (path === undefined) {
     if (process.env.POSTERN_REQUIRE_PEERS === "1") throw new Error(`needs ${name}`);
@@ -21,7 +44,7 @@ export function peer(t: TestContext, name: string): string | undefined {
   return path;
 }
 
-export function scratch(t: TestContext): string {
+export function scratch(t: Scope): string {
   const folder = mkdtempSync(join(tmpdir(), "postern-test-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
@@ -39,7 +62,7 @@ export function freePort(): Promise<number> {
 
 /** Starts a daemon and resolves once `port` answers; rejects with its output when it ends before. */
 export async function start(
-  t: TestContext,
+  t: Scope,
   command: string,
   args: string[],
   port: number,

@@ -5,17 +5,43 @@
 import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { budgetWith } from "../../src/config/budget.ts";
 import { SpamassassinScanner } from "../../src/scanners/spamassassin.ts";
-import { freePort, peer, scratch, start } from "./daemons.ts";
+import { freePort, peer, type Scope, scratch, start } from "./daemons.ts";
 
 // The standard harmless test patterns, in pieces so that no scanner takes this file for an infected one.
 export const eicar = ["X5O!P%@AP[4\\PZX54(P^)7CC)7}", "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"].join("");
 export const gtube = ["XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE", "-TEST-EMAIL*C.34X"].join("");
 
+const fields =
+  "From: a@x.example\r\nTo: b@out.test\r\nSubject: test\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <1@x.example>\r\n";
+
+/** The same letter three times: harmless, with the spam pattern, with the test virus in a zip archive. */
+export const letters = {
+  clean: `${fields}\r\nhello\r\n`,
+  spam: `${fields}\r\n${gtube}\r\n`,
+  get infected(): string {
+    return `${fields}MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee attachment\r\n--b\r\nContent-Type: application/zip; name=x.zip\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=x.zip\r\n\r\n${infectedZip()}\r\n--b--\r\n`;
+  },
+};
+
+/** The test virus, compressed, in a zip archive; base64 in lines. */
+export function infectedZip(): string {
+  const script =
+    "import io,sys,zipfile\nb=io.BytesIO()\nz=zipfile.ZipFile(b,'w',zipfile.ZIP_DEFLATED)\nz.writestr('x.com',sys.argv[1])\nz.close()\nsys.stdout.buffer.write(b.getvalue())";
+  return execFileSync("/usr/bin/python3", ["-c", script, eicar]).toString("base64").replace(/.{76}/g, "$&\r\n");
+}
+
+/** A script that runs these milters, in order, when the message is there. */
+export const runningFilters = (
+  filters: ReadonlyArray<readonly [name: string, address: string]>,
+) => `event onDataReceived {
+  ${filters.map(([name, at]) => `set (filterName, "${name}"); set (filterAddress, "${at}"); set (filterTimeout, "20"); call (addMilterFilter);`).join("\n  ")}
+  call (executeFilters);
+}`;
+
 /** A folder that daemons may read after they gave up root. */
-function open(t: TestContext): string {
+function open(t: Scope): string {
   const folder = scratch(t);
   chmodSync(folder, 0o755);
   return folder;
@@ -23,7 +49,7 @@ function open(t: TestContext): string {
 
 /** clamd with a signature of its own. `port`: to start it again where it was. */
 export async function startClamd(
-  t: TestContext,
+  t: Scope,
   port?: number,
 ): Promise<{ port: number; socket: string; pid: number } | undefined> {
   const clamd = peer(t, "clamd");
@@ -48,7 +74,7 @@ export async function startClamd(
 }
 
 /** clamav-milter before a clamd. */
-export async function startClamavMilter(t: TestContext, clamdPort: number): Promise<number | undefined> {
+export async function startClamavMilter(t: Scope, clamdPort: number): Promise<number | undefined> {
   const milter = peer(t, "clamav-milter");
   if (milter === undefined) return undefined;
   const folder = scratch(t);
@@ -67,7 +93,7 @@ export async function startClamavMilter(t: TestContext, clamdPort: number): Prom
 }
 
 /** spamd that answers: it listens before its children are ready. */
-export async function startSpamd(t: TestContext): Promise<number | undefined> {
+export async function startSpamd(t: Scope): Promise<number | undefined> {
   const spamd = peer(t, "spamd");
   if (spamd === undefined) return undefined;
   const folder = open(t);
@@ -92,7 +118,7 @@ export async function startSpamd(t: TestContext): Promise<number | undefined> {
   }
 }
 
-export async function startSpamassMilter(t: TestContext, spamdPort: number): Promise<number | undefined> {
+export async function startSpamassMilter(t: Scope, spamdPort: number): Promise<number | undefined> {
   const milter = peer(t, "spamass-milter");
   if (milter === undefined) return undefined;
   const port = await freePort();
@@ -102,7 +128,7 @@ export async function startSpamassMilter(t: TestContext, spamdPort: number): Pro
 }
 
 /** rspamd with its HTTP port and its milter port, which asks for no replies. */
-export async function startRspamd(t: TestContext): Promise<{ http: number; milter: number } | undefined> {
+export async function startRspamd(t: Scope): Promise<{ http: number; milter: number } | undefined> {
   const rspamd = peer(t, "rspamd");
   if (rspamd === undefined) return undefined;
   const folder = open(t);
@@ -136,7 +162,7 @@ export async function startRspamd(t: TestContext): Promise<{ http: number; milte
 }
 
 /** opendkim that signs for x.example, selector s, from 127.0.0.1 and verifies for others. */
-export async function startOpendkim(t: TestContext): Promise<{ port: number; key: string } | undefined> {
+export async function startOpendkim(t: Scope): Promise<{ port: number; key: string } | undefined> {
   const opendkim = peer(t, "opendkim");
   if (opendkim === undefined) return undefined;
   const folder = scratch(t);
@@ -167,7 +193,7 @@ export async function startOpendkim(t: TestContext): Promise<{ port: number; key
 }
 
 /** postgrey with a delay of one second. */
-export async function startPostgrey(t: TestContext): Promise<number | undefined> {
+export async function startPostgrey(t: Scope): Promise<number | undefined> {
   const postgrey = peer(t, "postgrey");
   if (postgrey === undefined) return undefined;
   const folder = open(t);

@@ -3,15 +3,14 @@
  * script in the session and in processing, and policy services at RCPT; what happens while one is down.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { start } from "./daemons.ts";
 import { dialogue, dumped, freePort, type Gateway, Lab, sendMessage, until } from "./lab.ts";
 import {
-  eicar,
-  gtube,
+  letters,
+  runningFilters,
   startClamavMilter,
   startClamd,
   startOpendkim,
@@ -24,19 +23,8 @@ import {
 const lab = new Lab();
 after(() => lab.close());
 
-const fields =
-  "From: a@x.example\r\nTo: b@out.test\r\nSubject: test\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <1@x.example>\r\n";
-const clean = `${fields}\r\nhello\r\n`;
-const spam = `${fields}\r\n${gtube}\r\n`;
+const { clean, spam, infected } = letters;
 const quickRetry = { firstRetry: "1s", maxRetry: "1s", attempts: 30 };
-
-/** The test virus within a zip archive, as an attachment. */
-function infected(): string {
-  const script =
-    "import io,sys,zipfile\nb=io.BytesIO()\nz=zipfile.ZipFile(b,'w',zipfile.ZIP_DEFLATED)\nz.writestr('x.com',sys.argv[1])\nz.close()\nsys.stdout.buffer.write(b.getvalue())";
-  const zip = execFileSync("/usr/bin/python3", ["-c", script, eicar]).toString("base64");
-  return `${fields}MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee attachment\r\n--b\r\nContent-Type: application/zip; name=x.zip\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=x.zip\r\n\r\n${zip.replace(/.{76}/g, "$&\r\n")}\r\n--b--\r\n`;
-}
 
 /** The reply to the whole message. */
 async function sent(gateway: Gateway, text: string, to = ["b@out.test"]): Promise<string> {
@@ -69,7 +57,7 @@ test("clamd: a virus in a zip is a 552 in the session; while clamd is down mail 
   const address = `127.0.0.1:${clamd.port}`;
   const { gateway, arrived, sink } = await behind(t, { scanners: [{ type: "clamav", name: "clamd", address }] });
   assert.equal(
-    await sent(gateway, infected()),
+    await sent(gateway, infected),
     "552 5.7.1 Mail rejected by the processing module: Test.EICAR-Body.UNOFFICIAL found",
   );
   assert.match(await sent(gateway, clean), /^250 /);
@@ -121,11 +109,6 @@ test("spamd and rspamd score mail; their spam verdict rejects in the session", {
   await byAction.arrived(1);
 });
 
-const inSession = (filters: ReadonlyArray<[name: string, address: string]>) => `event onDataReceived {
-  ${filters.map(([name, at]) => `set (filterName, "${name}"); set (filterAddress, "${at}"); set (filterTimeout, "20"); call (addMilterFilter);`).join("\n  ")}
-  call (executeFilters);
-}`;
-
 /** A python3-milter filter that does what a message's X-Actions field says. */
 async function startActions(t: TestContext): Promise<string> {
   const port = await freePort();
@@ -137,7 +120,7 @@ const doing = (...calls: Array<[string, ...unknown[]]>) => `X-Actions: ${JSON.st
 
 test("a filter that a script runs changes header, body and envelope before the 250", { timeout: 60_000 }, async (t) => {
   const at = await startActions(t);
-  const { gateway, arrived } = await behind(t, {}, inSession([["actions", at]]));
+  const { gateway, arrived } = await behind(t, {}, runningFilters([["actions", at]]));
   const text = doing(
     ["addheader", "X-Added", "by the filter"],
     ["chgheader", "Subject", 1, "changed"],
@@ -178,7 +161,7 @@ test("a filter that a script runs changes header, body and envelope before the 2
 
 test("a filter that a script runs in processing", { timeout: 60_000 }, async (t) => {
   const at = await startActions(t);
-  const script = `event onEhlo { set (waitProcessingTimeout, "20"); } ${inSession([["actions", at]]).replace("onDataReceived", "onProcessing")}`;
+  const script = `event onEhlo { set (waitProcessingTimeout, "20"); } ${runningFilters([["actions", at]]).replace("onDataReceived", "onProcessing")}`;
   const { gateway, arrived } = await behind(t, {}, script);
   assert.match(await sent(gateway, doing(["addheader", "X-Added", "later"], ["replacebody", "new\r\n"])), /^250 /);
   const [mail] = await arrived(1);
@@ -192,12 +175,12 @@ test("a filter that a script runs in processing", { timeout: 60_000 }, async (t)
 
 test("a filter that is down defers, or is passed by when the script says so", { timeout: 60_000 }, async (t) => {
   const gone: [string, string] = ["gone", `inet:${await freePort()}@127.0.0.1`];
-  const strict = await behind(t, {}, inSession([gone]));
+  const strict = await behind(t, {}, runningFilters([gone]));
   assert.match(await sent(strict.gateway, clean), /^45\d 4\.7\.1 /);
   const lax = await behind(
     t,
     {},
-    inSession([gone]).replace("call (executeFilters);", "call (executeFilters) onError accept;"),
+    runningFilters([gone]).replace("call (executeFilters);", "call (executeFilters) onError accept;"),
   );
   assert.match(await sent(lax.gateway, clean), /^250 /);
   await lax.arrived(1);
@@ -230,21 +213,21 @@ test("clamav-milter, spamass-milter, rspamd and opendkim run by a script", { tim
   const { gateway, arrived } = await behind(
     t,
     {},
-    inSession([
+    runningFilters([
       ["clamav", at(viruses)],
       ["spamass", at(spams)],
       ["rspamd", at(rspamd.milter)],
       ["opendkim", at(opendkim.port)],
     ]),
   );
-  assert.match(await sent(gateway, infected()), /^550 5\.7\.1 Virus found: Test\.EICAR-Body/);
+  assert.match(await sent(gateway, infected), /^550 5\.7\.1 Virus found: Test\.EICAR-Body/);
   assert.match(await sent(gateway, spam), /^550 5\.7\.1 Blocked by SpamAssassin/);
   assert.match(await sent(gateway, clean), /^250 /);
   const [mail] = await arrived(1);
   for (const name of ["X-Virus-Status: Clean", "X-Spam-Checker-Version:", "DKIM-Signature: "]) {
     assert.ok(mail!.includes(`\n${name}`), name);
   }
-  const alone = await behind(t, {}, inSession([["rspamd", at(rspamd.milter)]]));
+  const alone = await behind(t, {}, runningFilters([["rspamd", at(rspamd.milter)]]));
   assert.match(await sent(alone.gateway, spam), /^554 5\.7\.1 Gtube pattern/);
 });
 
