@@ -4,15 +4,14 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, extname, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { parseConfig } from "../config/load.ts";
 import { type Diagnostic, diagnosticJson, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
 import { compilePolicy } from "../policy/compile.ts";
 import { decodeScript } from "../policy/source.ts";
 import { compileSieve } from "../sieve/compile.ts";
 import { fileIncludes } from "../sieve/include-files.ts";
-import type { Command, CommandIo } from "./command.ts";
-import { reasonOf } from "./play/load.ts";
+import { guarded, readArguments, reasonOf, UsageError } from "./arguments.ts";
+import type { Command } from "./command.ts";
 
 interface CheckOptions {
   strict: boolean;
@@ -48,25 +47,21 @@ export const command: Command = {
   name: "check",
   summary: "compile policy files and show what is wrong",
   help,
-  async run(argv, io) {
+  run: guarded("check", async (argv, io) => {
     const options = { json: { type: "boolean" }, strict: { type: "boolean" } } as const;
-    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options, allowPositionals: true });
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
-    if (args.positionals.length === 0) return usage(io, "no file given");
+    const args = readArguments(argv, options);
+    if (args.positionals.length === 0) throw new UsageError("no file given");
     const found: Diagnostic[] = [];
     for (const file of args.positionals) {
       const checker = checkers[extname(file).toLowerCase()];
-      if (!checker) return usage(io, `${file}: can't check this kind of file (${Object.keys(checkers).join(", ")})`);
+      if (!checker)
+        throw new UsageError(`${file}: can't check this kind of file (${Object.keys(checkers).join(", ")})`);
       const path = resolve(io.cwd, file);
       let source: string;
       try {
         source = decodeScript(readFileSync(path));
       } catch (error) {
-        return usage(io, `${file}: ${reasonOf(error)}`);
+        throw new UsageError(`${file}: ${reasonOf(error)}`);
       }
       const diagnostics = checker(source, file, path, { strict: args.values.strict ?? false });
       found.push(...diagnostics);
@@ -78,13 +73,8 @@ export const command: Command = {
       io.out(`${JSON.stringify(document, null, 2)}\n`);
     } else io.out(`${summary(args.positionals.length, found)}\n`);
     return ok ? 0 : 1;
-  },
+  }),
 };
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern check: ${message}\n`);
-  return 2;
-}
 
 function summary(files: number, found: readonly Diagnostic[]): string {
   const count = (severity: string, word: string): string => {

@@ -6,10 +6,10 @@
 import { readFileSync } from "node:fs";
 import { debug, type Launch } from "../workbench/dap/adapter.ts";
 import type { Recording } from "../workbench/dap/timeline.ts";
+import { readSession } from "../workbench/play/session.ts";
+import { recordSteps } from "../workbench/play/steps.ts";
 import type { Command, CommandIo } from "./command.ts";
-import { loadPolicy } from "./play/load.ts";
-import { readSession } from "./play/session.ts";
-import { recordSteps } from "./play/steps.ts";
+import { loadPolicy } from "./load.ts";
 
 const help = `Usage: postern dap
 

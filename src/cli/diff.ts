@@ -2,13 +2,13 @@
  * `postern diff OLD NEW`: what changes in meaning between two policies: classes of sessions that end differently, each
  * with an example. Exit codes: 0 no difference was found, 1 there are some or a script has errors, 2 wrong usage.
  */
-import { parseArgs } from "node:util";
-import { budgetDefaults, budgetWith } from "../config/budget.ts";
+import { budgetDefaults } from "../config/budget.ts";
 import { printable } from "../message/outcome.ts";
-import type { Command, CommandIo } from "./command.ts";
-import { loadPolicy, reasonOf } from "./play/load.ts";
-import { type Difference, differenceOf } from "./prove/difference.ts";
-import { fileOf } from "./prove/search.ts";
+import { type Difference, differenceOf } from "../workbench/prove/difference.ts";
+import { fileOf } from "../workbench/prove/search.ts";
+import { budgetOf, guarded, readArguments, UsageError } from "./arguments.ts";
+import type { Command } from "./command.ts";
+import { loadPolicy } from "./load.ts";
 
 const help = `Usage: postern diff OLD NEW [--cases N] [--json]
 
@@ -25,28 +25,22 @@ export const command: Command = {
   name: "diff",
   summary: "show which sessions end differently under another policy",
   help,
-  async run(argv, io) {
+  run: guarded("diff", async (argv, io) => {
     const options = { cases: { type: "string" }, json: { type: "boolean" } } as const;
-    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options, allowPositionals: true });
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
+    const args = readArguments(argv, options);
     const [oldFile, newFile] = args.positionals;
     const { cases, json = false } = args.values;
     if (oldFile === undefined || newFile === undefined || args.positionals.length > 2) {
-      return usage(io, "give two scripts");
+      throw new UsageError("give two scripts");
     }
-    if (cases !== undefined && !/^[1-9]\d{0,7}$/.test(cases)) return usage(io, "--cases: give a number");
-    const budget = cases === undefined ? budgetDefaults : budgetWith({ proveCases: Number(cases) });
+    const budget = budgetOf(cases);
     const before = loadPolicy(oldFile, io, json);
     const after = before && loadPolicy(newFile, io, json);
     if (!before || !after) return 1;
     const difference = await differenceOf({ ...before, budget }, { ...after, budget }, budget);
     io.out(json ? jsonOf(difference) : textOf(difference));
     return difference.changes.length > 0 ? 1 : 0;
-  },
+  }),
 };
 
 function jsonOf({ changes, cases, gap }: Difference): string {
@@ -66,9 +60,4 @@ function textOf({ changes, cases, gap }: Difference): string {
   const proof = gap === "" ? `in all ${cases} cases` : `in ${cases} cases; there may be more: ${gap}`;
   lines.push(`${found} ${proof}`);
   return `${lines.join("\n")}\n`;
-}
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern diff: ${message}\n`);
-  return 2;
 }

@@ -3,18 +3,14 @@
  * (DESIGN §6): the rules tried with the values their tests saw, what was set, the replies, the route, the reports.
  * Exit codes: 0 played, 1 the script has errors, 2 wrong usage or unreadable input.
  */
-import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { loadConfig } from "../config/load.ts";
-import { recordFolder } from "../gateway/recording.ts";
+import { explanationJson, explanationText } from "../workbench/play/explanation.ts";
+import { play } from "../workbench/play/play.ts";
+import { findRecord, playRecord, policyOf, recordedJson, recordedText } from "../workbench/play/recorded.ts";
+import { readSession } from "../workbench/play/session.ts";
+import { RuleTrace } from "../workbench/play/trace.ts";
+import { fileArgument, guarded, jsonOf, readArguments, reasonOf, recordsArgument, UsageError } from "./arguments.ts";
 import type { Command, CommandIo } from "./command.ts";
-import { explanationJson, explanationText } from "./play/explanation.ts";
-import { loadPolicy, reasonOf } from "./play/load.ts";
-import { play } from "./play/play.ts";
-import { findRecord, playRecord, policyOf, recordedJson, recordedText } from "./play/recorded.ts";
-import { readSession } from "./play/session.ts";
-import { RuleTrace } from "./play/trace.ts";
+import { loadPolicy } from "./load.ts";
 
 const help = `Usage: postern explain FILE --session S.json [--message M.eml] [--json]
        postern explain --id ID [FILE] [--records DIR | --config FILE] [--json]
@@ -40,7 +36,7 @@ export const command: Command = {
   name: "explain",
   summary: "play a session against a policy and show why it ends as it does",
   help,
-  async run(argv, io) {
+  run: guarded("explain", async (argv, io) => {
     const options = {
       session: { type: "string" },
       message: { type: "string" },
@@ -49,30 +45,15 @@ export const command: Command = {
       config: { type: "string" },
       json: { type: "boolean" },
     } as const;
-    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options, allowPositionals: true });
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
+    const args = readArguments(argv, options);
     const [file] = args.positionals;
     const { session: sessionFile, message: messageFile, json = false } = args.values;
-    if (args.positionals.length > 1) return usage(io, "give one script");
+    if (args.positionals.length > 1) throw new UsageError("give one script");
     if (args.values.id !== undefined) return recorded({ ...args.values, id: args.values.id, file, json }, io);
-    if (file === undefined) return usage(io, "give one script");
-    if (sessionFile === undefined) return usage(io, "give a session with --session");
-    let session: ReturnType<typeof readSession>;
-    let message: Buffer | undefined;
-    try {
-      session = readSession(JSON.parse(readFileSync(resolve(io.cwd, sessionFile), "utf8")));
-    } catch (error) {
-      return usage(io, `${sessionFile}: ${reasonOf(error)}`);
-    }
-    try {
-      if (messageFile !== undefined) message = readFileSync(resolve(io.cwd, messageFile));
-    } catch (error) {
-      return usage(io, `${messageFile}: ${reasonOf(error)}`);
-    }
+    if (file === undefined) throw new UsageError("give one script");
+    if (sessionFile === undefined) throw new UsageError("give a session with --session");
+    const session = fileArgument(sessionFile, io, (bytes) => readSession(jsonOf(bytes)));
+    const message = messageFile === undefined ? undefined : fileArgument(messageFile, io, (bytes) => bytes);
     const loaded = loadPolicy(file, io, json);
     if (!loaded) return 1;
     const played = await play(loaded.policy, session, message, new RuleTrace(loaded.source), loaded.folder);
@@ -83,7 +64,7 @@ export const command: Command = {
         : explanationText(played, module, loaded.source),
     );
     return 0;
-  },
+  }),
 };
 
 interface RecordedQuestion {
@@ -95,8 +76,10 @@ interface RecordedQuestion {
 }
 
 async function recorded({ id, file, records, config, json }: RecordedQuestion, io: CommandIo): Promise<number> {
-  const loaded = records === undefined ? loadConfig(resolve(io.cwd, config ?? "postern.yaml")) : undefined;
-  const dir = loaded?.ok ? recordFolder(loaded.loaded.config) : resolve(io.cwd, records ?? join("var", "records"));
+  const dir = recordsArgument(
+    { ...(records === undefined ? {} : { records }), ...(config === undefined ? {} : { config }) },
+    io,
+  );
   try {
     const record = await findRecord(dir, id);
     const policy = file === undefined ? policyOf(dir, record) : loadPolicy(file, io, json);
@@ -108,9 +91,4 @@ async function recorded({ id, file, records, config, json }: RecordedQuestion, i
     io.err(`postern explain: ${reasonOf(error)}\n`);
     return 1;
   }
-}
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern explain: ${message}\n`);
-  return 2;
 }

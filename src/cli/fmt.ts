@@ -4,14 +4,13 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { parse } from "../../grammar/smtpfilters/parser.ts";
 import { print } from "../../grammar/smtpfilters/print.ts";
 import { budgetDefaults } from "../config/budget.ts";
 import { formatDiagnostic } from "../language/diagnostic.ts";
 import { decodeScript, SourceText } from "../policy/source.ts";
+import { guarded, readArguments, reasonOf, UsageError } from "./arguments.ts";
 import type { Command, CommandIo } from "./command.ts";
-import { reasonOf } from "./play/load.ts";
 
 const help = `Usage: postern fmt FILE... [--check]
 
@@ -25,15 +24,10 @@ export const command: Command = {
   name: "fmt",
   summary: "lay out policy scripts in one form",
   help,
-  async run(argv, io) {
+  run: guarded("fmt", async (argv, io) => {
     const options = { check: { type: "boolean" } } as const;
-    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options, allowPositionals: true });
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
-    if (args.positionals.length === 0) return usage(io, "no file given");
+    const args = readArguments(argv, options);
+    if (args.positionals.length === 0) throw new UsageError("no file given");
     let failed = false;
     for (const file of args.positionals) {
       const path = resolve(io.cwd, file);
@@ -47,11 +41,11 @@ export const command: Command = {
           else writeFileSync(path, formatted);
         }
       } catch (error) {
-        return usage(io, `${file}: ${reasonOf(error)}`);
+        throw new UsageError(`${file}: ${reasonOf(error)}`);
       }
     }
     return failed ? 1 : 0;
-  },
+  }),
 };
 
 /** Undefined after printing the errors that keep the text from being read. */
@@ -69,9 +63,4 @@ function format(source: string, file: string, io: CommandIo): string | undefined
     io.err(formatDiagnostic(diagnostic, source));
   }
   return undefined;
-}
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern fmt: ${message}\n`);
-  return 2;
 }

@@ -1,10 +1,9 @@
 /** `postern policy status|promote|abort`: the candidate policy on trial in a running gateway. */
-import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { loadConfig } from "../config/load.ts";
+import { join } from "node:path";
 import { askControl } from "../gateway/control.ts";
+import { guarded, readArguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
-import { reasonOf } from "./play/load.ts";
+import { findDataFolder } from "./data-folder.ts";
 
 const actions = ["status", "promote", "abort"];
 
@@ -21,23 +20,14 @@ traffic without effect, or deciding for a share of the clients (enforce).
   abort     ends the trial until the candidate's text changes
 
 Exit code: 0 done, 1 refused or no gateway, 2 wrong usage.`,
-  async run(argv, io) {
-    let args: ReturnType<typeof parseArgs<{ options: { config: { type: "string" } }; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options: { config: { type: "string" } }, allowPositionals: true });
-    } catch (error) {
-      io.err(`postern policy: ${reasonOf(error)}\n`);
-      return 2;
-    }
+  run: guarded("policy", async (argv, io) => {
+    const args = readArguments(argv, { config: { type: "string" } });
     const [action = "", ...more] = args.positionals;
     if (!actions.includes(action) || more.length > 0) {
-      io.err("postern policy: give one of status, promote and abort\n");
-      return 2;
+      throw new UsageError("give one of status, promote and abort");
     }
-    const loaded = loadConfig(resolve(io.cwd, args.values.config ?? "postern.yaml"));
-    const data = loaded.ok ? loaded.loaded.config.data : resolve(io.cwd, "var");
-    const answer = await askControl(join(data, "control.sock"), `policy ${action}`);
+    const answer = await askControl(join(findDataFolder(args.values, io).dir, "control.sock"), `policy ${action}`);
     (answer.ok ? io.out : io.err)(answer.text);
     return answer.ok ? 0 : 1;
-  },
+  }),
 };

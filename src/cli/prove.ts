@@ -5,16 +5,16 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { budgetDefaults, budgetWith } from "../config/budget.ts";
+import { budgetDefaults } from "../config/budget.ts";
 import { diagnosticJson, formatDiagnostic } from "../language/diagnostic.ts";
 import { type IpRange, parseIpSet } from "../language/ipset.ts";
 import { assertionsOf } from "../policy/assertion.ts";
+import { fileOf } from "../workbench/prove/search.ts";
+import type { Finding } from "../workbench/prove/theorem.ts";
+import { proveAll, sentenceOf } from "../workbench/prove/theorems.ts";
+import { budgetOf, guarded, readArguments, reasonOf, UsageError } from "./arguments.ts";
 import type { Command, CommandIo } from "./command.ts";
-import { loadPolicy, reasonOf } from "./play/load.ts";
-import { fileOf } from "./prove/search.ts";
-import type { Finding } from "./prove/theorem.ts";
-import { proveAll, sentenceOf } from "./prove/theorems.ts";
+import { loadPolicy } from "./load.ts";
 
 const help = `Usage: postern prove FILE [--trusted NETWORKS] [--out DIR] [--cases N] [--json]
 
@@ -38,26 +38,20 @@ export const command: Command = {
   name: "prove",
   summary: "prove that a policy is safe, or show a session in which it is not",
   help,
-  async run(argv, io) {
+  run: guarded("prove", async (argv, io) => {
     const options = {
       trusted: { type: "string" },
       out: { type: "string" },
       cases: { type: "string" },
       json: { type: "boolean" },
     } as const;
-    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options, allowPositionals: true });
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
+    const args = readArguments(argv, options);
     const [file] = args.positionals;
     const { trusted: networks, out, cases, json = false } = args.values;
-    if (file === undefined || args.positionals.length > 1) return usage(io, "give one script");
+    if (file === undefined || args.positionals.length > 1) throw new UsageError("give one script");
     const trusted: IpRange[] | undefined = networks === undefined ? [] : parseIpSet(networks);
-    if (!trusted) return usage(io, `--trusted: "${networks}" is not a list of networks`);
-    if (cases !== undefined && !/^[1-9]\d{0,7}$/.test(cases)) return usage(io, "--cases: give a number");
-    const budget = cases === undefined ? budgetDefaults : budgetWith({ proveCases: Number(cases) });
+    if (!trusted) throw new UsageError(`--trusted: "${networks}" is not a list of networks`);
+    const budget = budgetOf(cases);
     const loaded = loadPolicy(file, io, json);
     if (!loaded) return 1;
     const { assertions, diagnostics } = assertionsOf(loaded.source, file, budget);
@@ -71,7 +65,7 @@ export const command: Command = {
     if (!files) return 2;
     io.out(json ? jsonOf(loaded.policy.hash, findings, files) : textOf(file, findings, files));
     return findings.some(({ result }) => result === "fails") ? 1 : 0;
-  },
+  }),
 };
 
 /** Writes each session; undefined after saying why it can't. */
@@ -122,9 +116,4 @@ function textOf(script: string, findings: readonly Finding[], files: ReadonlyMap
   const count = (wanted: Finding["result"]): number => findings.filter(({ result }) => result === wanted).length;
   lines.push("", `${count("holds")} hold, ${count("fails")} fail, ${count("unknown")} unknown`);
   return `${lines.join("\n")}\n`;
-}
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern prove: ${message}\n`);
-  return 2;
 }

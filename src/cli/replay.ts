@@ -3,21 +3,19 @@
  * and shows which decisions change, by which rule, with examples.
  * Exit codes: 0 replayed, 1 a script has errors or there is nothing to replay, 2 wrong usage.
  */
-import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { resolve } from "node:path";
 import { z } from "zod";
 import { budgetDefaults } from "../config/budget.ts";
-import { loadConfig } from "../config/load.ts";
 import { parseDuration } from "../config/schema.ts";
-import { recordFolder } from "../gateway/recording.ts";
+import type { LoadedPolicy } from "../workbench/play/loaded.ts";
 import { readRecords } from "../workbench/record/read.ts";
 import { type DecideOptions, decide } from "../workbench/replay/decide.ts";
 import { openLists } from "../workbench/replay/lists.ts";
 import { type Mail, mailsOfFolder, mailsOfMbox } from "../workbench/replay/mail.ts";
 import { type Flip, ReplayReport } from "../workbench/replay/report.ts";
-import type { Command, CommandIo } from "./command.ts";
-import { type LoadedPolicy, loadPolicy, reasonOf } from "./play/load.ts";
+import { fileArgument, guarded, jsonOf, readArguments, reasonOf, recordsArgument, UsageError } from "./arguments.ts";
+import type { Command } from "./command.ts";
+import { loadPolicy } from "./load.ts";
 
 const options = {
   policy: { type: "string" },
@@ -54,37 +52,30 @@ that change, grouped by the rule that makes the difference.
   --json          print one JSON document
 
 Exit code: 0 replayed, 1 a script has errors or nothing was found, 2 wrong usage.`,
-  async run(argv, io) {
-    let values: ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
-    try {
-      ({ values } = parseArgs({ args: argv, options }));
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
+  run: guarded("replay", async (argv, io) => {
+    const { values, positionals } = readArguments(argv, options);
+    if (positionals.length > 0) throw new UsageError("name the new script with --policy");
     const { policy: file, against, since, folder, mbox, json = false } = values;
     const examples = Number(values.examples ?? "3");
     const sinceMs = since === undefined ? undefined : parseDuration(since);
-    if (file === undefined) return usage(io, "name the new script with --policy");
-    if (!Number.isInteger(examples) || examples < 0 || examples > 1_000) return usage(io, "--examples is 0 to 1000");
-    if (since !== undefined && sinceMs === undefined) return usage(io, 'write --since as "30m", "12h" or "7d"');
+    if (file === undefined) throw new UsageError("name the new script with --policy");
+    if (!Number.isInteger(examples) || examples < 0 || examples > 1_000)
+      throw new UsageError("--examples is 0 to 1000");
+    if (since !== undefined && sinceMs === undefined) throw new UsageError('write --since as "30m", "12h" or "7d"');
     if ([values.records, folder, mbox].filter((given) => given !== undefined).length > 1) {
-      return usage(io, "give one of --records, --folder and --mbox");
+      throw new UsageError("give one of --records, --folder and --mbox");
     }
     const mails = folder ?? mbox;
     if (mails !== undefined && against === undefined) {
-      return usage(io, "messages carry no decision: name the script to compare with by --against");
+      throw new UsageError("messages carry no decision: name the script to compare with by --against");
     }
     const policy = loadPolicy(file, io, json);
     const old = against === undefined ? undefined : loadPolicy(against, io, json);
     if (!policy || (against !== undefined && !old)) return 1;
-    let assumed: Assumed | undefined;
-    try {
-      if (values.assume !== undefined) {
-        assumed = answers.parse(JSON.parse(readFileSync(resolve(io.cwd, values.assume), "utf8")));
-      }
-    } catch (error) {
-      return usage(io, `${values.assume}: ${reasonOf(error)}`);
-    }
+    const assumed =
+      values.assume === undefined
+        ? undefined
+        : fileArgument(values.assume, io, (bytes) => answers.parse(jsonOf(bytes)));
     const replay = new Replay(policy, old, examples, assumed);
     try {
       if (mails !== undefined) {
@@ -94,7 +85,7 @@ Exit code: 0 replayed, 1 a script has errors or nothing was found, 2 wrong usage
         for await (const mail of source(path, budgetDefaults, count)) await replay.mail(mail);
         replay.damaged = count.skipped;
       } else {
-        const dir = resolve(io.cwd, values.records ?? recordsOf(values.config, io));
+        const dir = recordsArgument(values, io);
         const count = { damaged: 0 };
         const from = sinceMs === undefined ? {} : { since: Date.now() - sinceMs };
         for await (const batch of readRecords(dir, { ...from, count })) await replay.records(batch);
@@ -106,22 +97,12 @@ Exit code: 0 replayed, 1 a script has errors or nothing was found, 2 wrong usage
     }
     io.out(json ? `${JSON.stringify(replay.json(), null, 2)}\n` : replay.text());
     return replay.report.decisions > 0 ? 0 : 1;
-  },
+  }),
 };
 
 /** By method: output variables and their values. */
 const answers = z.record(z.string(), z.record(z.string(), z.string()));
 type Assumed = z.output<typeof answers>;
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern replay: ${message}\n`);
-  return 2;
-}
-
-function recordsOf(config: string | undefined, io: CommandIo): string {
-  const loaded = loadConfig(resolve(io.cwd, config ?? "postern.yaml"));
-  return loaded.ok ? recordFolder(loaded.loaded.config) : join(io.cwd, "var", "records");
-}
 
 class Replay {
   readonly report: ReplayReport;

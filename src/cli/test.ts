@@ -5,14 +5,14 @@
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { svtestRunner } from "../sieve/testsuite/index.ts";
+import { type Coverage, coverageOf, coverageText, percentOf } from "../workbench/play/coverage.ts";
+import { play } from "../workbench/play/play.ts";
+import { type PolicyTestFile, readTests, unmet } from "../workbench/play/policy-test.ts";
+import { RuleTrace } from "../workbench/play/trace.ts";
+import { guarded, readArguments, reasonOf, UsageError } from "./arguments.ts";
 import type { Command, CommandIo } from "./command.ts";
-import { type Coverage, coverageOf, coverageText, percentOf } from "./play/coverage.ts";
-import { loadPolicy, reasonOf } from "./play/load.ts";
-import { play } from "./play/play.ts";
-import { type PolicyTestFile, readTests, unmet } from "./play/policy-test.ts";
-import { RuleTrace } from "./play/trace.ts";
+import { loadPolicy } from "./load.ts";
 
 const help = `Usage: postern test PATH... [--json] [--coverage] [--min N] [--expect-failure]
 
@@ -36,36 +36,31 @@ export const command: Command = {
   name: "test",
   summary: "run policy tests",
   help,
-  async run(argv, io) {
+  run: guarded("test", async (argv, io) => {
     const options = {
       json: { type: "boolean" },
       coverage: { type: "boolean" },
       min: { type: "string" },
       "expect-failure": { type: "boolean" },
     } as const;
-    let args: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-    try {
-      args = parseArgs({ args: argv, options, allowPositionals: true });
-    } catch (error) {
-      return usage(io, reasonOf(error));
-    }
+    const args = readArguments(argv, options);
     const expectFailure = args.values["expect-failure"] ?? false;
     const { json = false, coverage: showCoverage = false, min } = args.values;
     const least = min === undefined ? 0 : Number(min);
-    if (!(least >= 0 && least <= 100)) return usage(io, "--min takes a percentage");
-    if (args.positionals.length === 0) return usage(io, "no path given");
+    if (!(least >= 0 && least <= 100)) throw new UsageError("--min takes a percentage");
+    if (args.positionals.length === 0) throw new UsageError("no path given");
     const results: TestResult[] = [];
     const coverages: Coverage[] = [];
     try {
       const files = args.positionals.flatMap((path) => testFiles(resolve(io.cwd, path)));
-      if (files.length === 0) return usage(io, "no *.test.yaml or *.svtest there");
+      if (files.length === 0) throw new UsageError("no *.test.yaml or *.svtest there");
       for (const file of files) {
         if (svtestRunner.accepts(file))
           results.push(...(await runSieveFile(file, relative(io.cwd, file), expectFailure)));
         else await runFile(file, io, results, coverages);
       }
     } catch (error) {
-      return usage(io, reasonOf(error));
+      throw new UsageError(reasonOf(error));
     }
     const failed = results.filter((result) => result.failures.length > 0).length;
     const hit = coverages.reduce((sum, coverage) => sum + coverage.hit, 0);
@@ -89,7 +84,7 @@ export const command: Command = {
       io.out(`${results.length - failed} passed, ${failed} failed\n`);
     }
     return failed > 0 || percent < least ? 1 : 0;
-  },
+  }),
 };
 
 function testFiles(path: string): string[] {
@@ -133,9 +128,4 @@ async function runFile(file: string, io: CommandIo, results: TestResult[], cover
     results.push({ file: shown, name, failures: unmet(expect, played) });
   }
   coverages.push(coverageOf(relative(io.cwd, script), loaded.policy.module, loaded.source, trace.hits));
-}
-
-function usage(io: CommandIo, message: string): number {
-  io.err(`postern test: ${message}\n`);
-  return 2;
 }

@@ -72,7 +72,7 @@ export class Recording {
   }
 }
 
-export const recordFolder = (config: Config): string => join(config.data, "records");
+export const recordFolder = (config: Pick<Config, "data">): string => join(config.data, "records");
 
 /** The secret that pseudonyms are made with: one for all workers, made by the first. */
 function secretOf(dir: string): string {

@@ -1,9 +1,9 @@
 /** Pairs of policies with known meaning: what differs is shown where it does, and sameness is stated as a proof. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { play } from "../../../src/cli/play/play.ts";
-import { RuleTrace } from "../../../src/cli/play/trace.ts";
-import { differenceOf } from "../../../src/cli/prove/difference.ts";
+import { play } from "../../../src/workbench/play/play.ts";
+import { RuleTrace } from "../../../src/workbench/play/trace.ts";
+import { differenceOf } from "../../../src/workbench/prove/difference.ts";
 import { type Budget, budgetDefaults, budgetWith } from "../../../src/config/budget.ts";
 import { subjectOf, textOf } from "./lab.ts";
 

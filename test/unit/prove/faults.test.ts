@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import type { Finding } from "../../../src/cli/prove/theorem.ts";
-import { theorems } from "../../../src/cli/prove/theorems.ts";
+import type { Finding } from "../../../src/workbench/prove/theorem.ts";
+import { theorems } from "../../../src/workbench/prove/theorems.ts";
 import { faults } from "./faults.ts";
 import { proofOf, shipped, textOf } from "./lab.ts";
 import { faultRow, file, theoremRows } from "./table.ts";

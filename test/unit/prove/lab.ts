@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Played, play } from "../../../src/cli/play/play.ts";
-import { readSession } from "../../../src/cli/play/session.ts";
-import { RuleTrace } from "../../../src/cli/play/trace.ts";
-import { fileOf, type Subject } from "../../../src/cli/prove/search.ts";
-import type { Finding, Question } from "../../../src/cli/prove/theorem.ts";
-import { proveAll } from "../../../src/cli/prove/theorems.ts";
+import { type Played, play } from "../../../src/workbench/play/play.ts";
+import { readSession } from "../../../src/workbench/play/session.ts";
+import { RuleTrace } from "../../../src/workbench/play/trace.ts";
+import { fileOf, type Subject } from "../../../src/workbench/prove/search.ts";
+import type { Finding, Question } from "../../../src/workbench/prove/theorem.ts";
+import { proveAll } from "../../../src/workbench/prove/theorems.ts";
 import { type Budget, budgetDefaults } from "../../../src/config/budget.ts";
 import { parseIpSet } from "../../../src/language/ipset.ts";
 import { assertionsOf } from "../../../src/policy/assertion.ts";

@@ -4,8 +4,8 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
-import type { Finding } from "../../../src/cli/prove/theorem.ts";
-import { theorems } from "../../../src/cli/prove/theorems.ts";
+import type { Finding } from "../../../src/workbench/prove/theorem.ts";
+import { theorems } from "../../../src/workbench/prove/theorems.ts";
 import { type Fault, faults } from "./faults.ts";
 import { faulty, proofOf, replay, shipped, shownBy, textOf } from "./lab.ts";
 

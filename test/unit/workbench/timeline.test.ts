@@ -1,8 +1,8 @@
 /** The debugger's record of a session: what is a step, what isn't, its limit, and walking it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readSession } from "../../../src/cli/play/session.ts";
-import { recordSteps } from "../../../src/cli/play/steps.ts";
+import { readSession } from "../../../src/workbench/play/session.ts";
+import { recordSteps } from "../../../src/workbench/play/steps.ts";
 import { budgetWith } from "../../../src/config/budget.ts";
 import { compilePolicy } from "../../../src/policy/compile.ts";
 import { Timeline } from "../../../src/workbench/dap/timeline.ts";

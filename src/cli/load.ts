@@ -1,23 +1,12 @@
 /** Reads and compiles a script for a command, printing what is wrong with it. */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { diagnosticJson, formatDiagnostic } from "../../language/diagnostic.ts";
-import { compilePolicy, type Policy } from "../../policy/compile.ts";
-import { decodeScript } from "../../policy/source.ts";
-import type { CommandIo } from "../command.ts";
-
-export interface LoadedPolicy {
-  policy: Policy;
-  source: string;
-  /** Where the script lies: lists it names are looked for there. */
-  folder: string;
-}
-
-/** "ENOENT: no such file or directory, open '…'" → the part a user needs. */
-export const reasonOf = (error: unknown): string => {
-  const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/^[A-Z]+: /, "").replace(/, (open|read) .*$/, "");
-};
+import { diagnosticJson, formatDiagnostic } from "../language/diagnostic.ts";
+import { compilePolicy } from "../policy/compile.ts";
+import { decodeScript } from "../policy/source.ts";
+import type { LoadedPolicy } from "../workbench/play/loaded.ts";
+import { reasonOf } from "./arguments.ts";
+import type { CommandIo } from "./command.ts";
 
 /** Undefined after printing why; diagnostics of level error only. `json`: prints them as one JSON document. */
 export function loadPolicy(file: string, io: CommandIo, json: boolean): LoadedPolicy | undefined {
