@@ -227,7 +227,10 @@ export interface NewArcSet {
  * Makes the next set (§5.1); the three values go above the message in the order seal, signature, results.
  * Answers undefined when the chain must not grow: it was already sealed as failed, or has 50 sets.
  */
-export function sealArc(fields: readonly HeaderField[], options: SealOptions): NewArcSet | undefined {
+export async function sealArc(
+  fields: readonly HeaderField[],
+  options: SealOptions,
+): Promise<NewArcSet | undefined> {
   const { key, chain, timestamp } = options;
   const newest = fields.filter(({ name }) => name === "arc-seal").map((field) => parseTags(fieldValue(field)));
   if (newest.some((tags) => tags?.get("cv")?.toLowerCase() === "fail")) return undefined; // §5.1 step 2
@@ -236,7 +239,7 @@ export function sealArc(fields: readonly HeaderField[], options: SealOptions): N
   const i = String(instance);
   const common = { d: key.domain, s: key.selector, t: String(timestamp) };
   const aar = `i=${i}; ${options.authenticationResults.replace(/[\r\n]+[ \t]*/g, " ").trim()}`;
-  const ams = signTags("ARC-Message-Signature", fields, options.headers, key, [
+  const ams = await signTags("ARC-Message-Signature", fields, options.headers, key, [
     ["a", key.algorithm],
     ["b", ""],
     ["bh", options.bodyHash],
@@ -257,7 +260,7 @@ export function sealArc(fields: readonly HeaderField[], options: SealOptions): N
   };
   // §5.1.2: the seal over a failed chain covers its own set alone, since the others may be anything.
   const earlier = cv === "pass" ? collectSets(fields) : [];
-  const seal = layOut("ARC-Seal", tags, signData(sealedData(earlier, own), key));
+  const seal = layOut("ARC-Seal", tags, await signData(sealedData(earlier, own), key));
   return { authenticationResults: aar, messageSignature: ams, seal };
 }
 

@@ -78,7 +78,7 @@ export const arcSignSuite: Suite = {
         const hashes = new BodyHashes();
         const body = hashes.get("relaxed", "sha256");
         await hashes.feed(message.body);
-        const set = sealArc(message.fields, {
+        const set = await sealArc(message.fields, {
           key: signingKey(c.domain, c.sel, c.privatekey),
           chain: await validateArc(message, ctx),
           authenticationResults: authenticationResultsOf(message.fields, c["srv-id"]),

@@ -5,6 +5,7 @@
  * Failure: TypeError for a key or name that can't be used, which is a configuration error.
  */
 import { createHash, createPrivateKey, type KeyObject, sign } from "node:crypto";
+import { promisify } from "node:util";
 import type { HeaderField, Message } from "../message.ts";
 import { BodyHashes } from "./canonical.ts";
 import { signedHeaders } from "./signature.ts";
@@ -14,6 +15,8 @@ export interface SigningKey {
   selector: string;
   key: KeyObject;
   algorithm: "rsa-sha256" | "ed25519-sha256";
+  /** Modulus size; 256 for ed25519. */
+  bits: number;
 }
 
 export interface SignOptions {
@@ -41,11 +44,12 @@ export function signingKey(domain: string, selector: string, pem: string): Signi
     if (!/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/.test(name)) throw new TypeError(`not a name to sign with: ${name}`);
   }
   const key = createPrivateKey(pem);
-  if (key.asymmetricKeyType === "ed25519") return { domain, selector, key, algorithm: "ed25519-sha256" };
-  if (key.asymmetricKeyType !== "rsa" || (key.asymmetricKeyDetails?.modulusLength ?? 0) < 1024) {
+  if (key.asymmetricKeyType === "ed25519") return { domain, selector, key, algorithm: "ed25519-sha256", bits: 256 };
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (key.asymmetricKeyType !== "rsa" || bits < 1024) {
     throw new TypeError("a DKIM key is RSA of 1,024 bits or more, or Ed25519");
   }
-  return { domain, selector, key, algorithm: "rsa-sha256" };
+  return { domain, selector, key, algorithm: "rsa-sha256", bits };
 }
 
 /** Signs one message with each key; answers the values of the DKIM-Signature fields, in the order of `keys`. */
@@ -55,19 +59,21 @@ export async function signDkim(message: Message, keys: readonly SigningKey[], op
   await hashes.feed(message.body);
   const bodyHash = body.digest().toString("base64");
   const headers = options.headers?.map((name) => name.toLowerCase()) ?? headersToSign(message.fields);
-  return keys.map((key) =>
-    signTags("DKIM-Signature", message.fields, headers, key, [
-      ["v", "1"],
-      ["a", key.algorithm],
-      ["c", "relaxed/relaxed"],
-      ["d", key.domain],
-      ["s", key.selector],
-      ["t", String(options.timestamp)],
-      ...(options.lifetime === undefined ? [] : [["x", String(options.timestamp + options.lifetime)] as const]),
-      ["h", headers.join(":")],
-      ["bh", bodyHash],
-      ["b", ""],
-    ]),
+  return Promise.all(
+    keys.map((key) =>
+      signTags("DKIM-Signature", message.fields, headers, key, [
+        ["v", "1"],
+        ["a", key.algorithm],
+        ["c", "relaxed/relaxed"],
+        ["d", key.domain],
+        ["s", key.selector],
+        ["t", String(options.timestamp)],
+        ...(options.lifetime === undefined ? [] : [["x", String(options.timestamp + options.lifetime)] as const]),
+        ["h", headers.join(":")],
+        ["bh", bodyHash],
+        ["b", ""],
+      ]),
+    ),
   );
 }
 
@@ -78,25 +84,31 @@ export function headersToSign(fields: readonly HeaderField[]): string[] {
 }
 
 /** Value of a field whose tags are signed together with `headers` of the message. */
-export function signTags(
+export async function signTags(
   fieldName: string,
   fields: readonly HeaderField[],
   headers: readonly string[],
   key: SigningKey,
   tags: ReadonlyArray<readonly [string, string]>,
-): string {
+): Promise<string> {
   const unsigned = layOut(fieldName, tags, "");
   const data = signedHeaders(fields, headers, "relaxed", `${fieldName}: ${unsigned}`);
-  return layOut(fieldName, tags, signData(data, key));
+  return layOut(fieldName, tags, await signData(data, key));
 }
 
-/** Base64 of the signature over `data`. */
-export function signData(data: Buffer, key: SigningKey): string {
+const signElsewhere = promisify<string, Buffer, KeyObject, Buffer>(sign);
+
+/**
+ * Base64 of the signature over `data`. With 2,048 bits RSA takes a quarter of a millisecond, less than it is worth to
+ * wake another thread for; longer keys, with up to some milliseconds, are left to the pool, so that the event loop
+ * serves others meanwhile.
+ */
+export async function signData(data: Buffer, { algorithm, bits, key }: SigningKey): Promise<string> {
   // RFC 8463 §3: Ed25519 signs the SHA-256 of the data.
-  const signature =
-    key.algorithm === "ed25519-sha256"
-      ? sign(null, createHash("sha256").update(data).digest(), key.key)
-      : sign("sha256", data, key.key);
+  if (algorithm === "ed25519-sha256") {
+    return sign(null, createHash("sha256").update(data).digest(), key).toString("base64");
+  }
+  const signature = bits > 2048 ? await signElsewhere("sha256", data, key) : sign("sha256", data, key);
   return signature.toString("base64");
 }
 

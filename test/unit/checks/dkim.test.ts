@@ -184,7 +184,7 @@ test("l= signs a part, and never more than there is", async () => {
   const make = async (length: number, text: string) => {
     const { signTags } = await import("../../../src/checks/dkim/sign.ts");
     const message = await readMessage(Buffer.from(`${head}\r\n`), contextFor(zone).budget);
-    const value = signTags("DKIM-Signature", message.fields, ["from"], rsaKey, [
+    const value = await signTags("DKIM-Signature", message.fields, ["from"], rsaKey, [
       ["v", "1"],
       ["a", "rsa-sha256"],
       ["c", "relaxed/simple"],
@@ -232,6 +232,47 @@ test("streamed canonicalisation equals the definition, however the body is cut",
     }),
     { numRuns: 400, seed: 1 },
   );
+});
+
+test("canonicalisation of larger chunks equals the definition too", () => {
+  const word = fc.constantFrom(
+    "the ",
+    "quick",
+    " ",
+    "  ",
+    "\t",
+    "\r\n",
+    " \r\n",
+    "\r\n ",
+    "\r\n\r\n",
+    "!",
+    " !",
+    "é",
+    "\x01 ",
+  );
+  const text = "The quick brown fox jumps over the lazy dog and goes on to the next line.\r\n";
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 12 }), fc.integer({ min: 4_060, max: 4_110 }), (words, before) => {
+      // What is not plain stands around the place where a piece ends.
+      const body = text.repeat(60).slice(0, before) + words.join("") + text.repeat(3);
+      const hash = new BodyHash("relaxed", "sha256");
+      hash.update(Buffer.from(body, "latin1"));
+      const expected = createHash("sha256").update(reference("relaxed", body), "latin1").digest("hex");
+      assert.equal(hash.digest().toString("hex"), expected, JSON.stringify([before, words]));
+    }),
+    { numRuns: 500, seed: 1 },
+  );
+});
+
+test("keys of all sizes sign, the long ones on another thread", async () => {
+  for (const modulusLength of [2048, 3072]) {
+    const pair = generateKeyPairSync("rsa", { modulusLength });
+    const record = `p=${pair.publicKey.export({ type: "spki", format: "der" }).toString("base64")}`;
+    const [verdict] = await verify(await signed(plain, [signingKey("example.com", "r", pem(pair.privateKey))]), {
+      "r._domainkey.example.com": { TXT: [record] },
+    });
+    assert.deepEqual([verdict!.result, verdict!.keyBits], ["pass", modulusLength]);
+  }
 });
 
 test("a body of ten million line ends takes no memory", async () => {
