@@ -17,7 +17,7 @@ export interface NextHop {
 }
 
 /** A next hop. `drop`: takes the message and closes without a word; `silent`: never answers; `garbage`: no SMTP. */
-export async function startNextHop(ledger: Ledger): Promise<NextHop> {
+export async function startNextHop(ledger: Pick<Ledger, "arrived" | "reported">): Promise<NextHop> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
