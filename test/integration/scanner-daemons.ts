@@ -144,6 +144,7 @@ export async function startRspamd(t: Scope): Promise<{ http: number; milter: num
     "worker-proxy.inc",
     `bind_socket = "127.0.0.1:${milter}"; milter = yes; count = 1; upstream "local" { default = yes; self_scan = yes; }\n`,
   );
+  write("milter_headers.conf", 'skip_local = false; use = ["x-spamd-bar", "x-spam-level", "x-spam-status"];\n');
   // The full list of top level domains takes half a minute to compile.
   writeFileSync(join(folder, "tld"), "com\norg\nexample\n");
   write(
