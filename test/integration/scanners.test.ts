@@ -3,12 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { budgetWith } from "../../src/config/budget.ts";
 import { ClamavScanner } from "../../src/scanners/clamav.ts";
-import { MilterChain } from "../../src/scanners/milter/chain.ts";
-import { MilterClient, milterSettings } from "../../src/scanners/milter/link.ts";
 import { PolicyDelegation } from "../../src/scanners/policy-delegation.ts";
 import { RspamdScanner } from "../../src/scanners/rspamd.ts";
 import { SpamassassinScanner } from "../../src/scanners/spamassassin.ts";
 import { type ScanInput, ScannerError } from "../../src/scanners/types.ts";
+import { filtered } from "./milter-session.ts";
 import {
   eicar,
   gtube,
@@ -45,33 +44,6 @@ function input(text: string): ScanInput {
     authUser: "",
     queueId: "Q1",
   };
-}
-
-/** One message through one milter, as a session would. */
-async function filtered(port: number, text: string, ip = "127.0.0.1") {
-  const client = new MilterClient(milterSettings({ name: "real", address: at(port) }), budget);
-  const macros: Record<string, string> = { i: "Q1", j: "gw.test", mail_addr: "a@x.example", rcpt_addr: "b@l.example" };
-  const chain = new MilterChain([client], (name) => macros[name], budget);
-  try {
-    const end = text.indexOf("\r\n\r\n") + 4;
-    for (const step of [
-      () => chain.connect({ host: "x.example", ip, port: 1234 }),
-      () => chain.helo("x.example"),
-      () => chain.mail("a@x.example"),
-      () => chain.rcpt("b@l.example"),
-      () => chain.data(),
-    ]) {
-      const answer = await step();
-      assert.equal(answer.outcome, undefined);
-    }
-    const received = "Received: from x.example by gw.test with ESMTP id Q1; Mon, 1 Jan 2024 00:00:00 +0000\r\n";
-    const header = Buffer.from(received + text.slice(0, end), "latin1");
-    const result = await chain.message(header, 1, () => [Buffer.from(text.slice(end), "latin1")]);
-    return { ...result, headerText: (result.header ?? header).toString("latin1") };
-  } finally {
-    await chain.close();
-    await client.close();
-  }
 }
 
 test("clamd over TCP and Unix socket, and clamav-milter before it", { timeout: 60_000 }, async (t) => {
@@ -140,7 +112,7 @@ test("opendkim signs and verifies through our milter client", { timeout: 60_000 
   assert.ok(signature?.includes("d=x.example; s=s;"), signed.headerText);
   assert.match(signed.headerText, /^DKIM-Signature:/, "inserted above our Received");
   // A client that is not internal is verified: the folds of the signature must arrive as they were written.
-  const verify = async (text: string) => (await filtered(port, text, "192.0.2.1")).headerText;
+  const verify = async (text: string) => (await filtered(port, text, { ip: "192.0.2.1" })).headerText;
   assert.match(await verify(signature + clean), /^Authentication-Results: gw\.test;\s+dkim=pass/m);
   assert.match(
     await verify(signature + clean.replace("hello", "forged")),

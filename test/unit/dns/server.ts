@@ -101,10 +101,14 @@ function rdata(type: string, value: unknown): Record<string, unknown> {
   }
 }
 
-/** Starts a server for `zone` (lower-case names without final dot → records). */
+/**
+ * Starts a server for `zone` (lower-case names without final dot → records).
+ * @param at where to listen; a free port of 127.0.0.1 unless said
+ */
 export async function startDnsServer(
   zone: Record<string, ZoneRecord[]>,
   misbehave: Misbehaviour = {},
+  at = { host: "127.0.0.1", port: 0 },
 ): Promise<DnsServer> {
   const server: DnsServer = { address: "", asked: [], zone, misbehave, close };
 
@@ -207,14 +211,14 @@ export async function startDnsServer(
   });
   // The same free port for both transports.
   for (;;) {
-    await new Promise<void>((resolve) => tcp.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve, reject) => tcp.once("error", reject).listen(at.port, at.host, resolve));
     const { port } = tcp.address() as net.AddressInfo;
     const bound = await new Promise<boolean>((resolve) => {
       udp.once("error", () => resolve(false));
-      udp.bind(port, "127.0.0.1", () => resolve(true));
+      udp.bind(port, at.host, () => resolve(true));
     });
     if (bound) {
-      server.address = `127.0.0.1:${port}`;
+      server.address = `${at.host}:${port}`;
       break;
     }
     await new Promise<void>((resolve) => tcp.close(() => resolve()));
