@@ -68,6 +68,8 @@ export const budgetDefaults = {
   sieveInstructions: 1_000_000,
   sieveActions: 32,
   sieveRedirects: 4,
+  /** Members of a list that one `redirect :list` may reach. */
+  sieveListMembers: 100,
   // DNS and sender checks
   dnsAnswerRecords: 500,
   dnsCnameChain: 8,

@@ -220,6 +220,7 @@ function withAbsolutePaths(config: Config, directory: string): Config {
         smtpFilters: absolute(config.policy.candidate.smtpFilters),
       },
       sieve: config.policy.sieve.map((script) => ({ ...script, file: absolute(script.file) })),
+      lists: Object.fromEntries(Object.entries(config.policy.lists).map(([name, file]) => [name, absolute(file)])),
     },
     managesieve: config.managesieve && {
       ...config.managesieve,
@@ -227,6 +228,7 @@ function withAbsolutePaths(config: Config, directory: string): Config {
         cert: absolute(config.managesieve.tls.cert),
         key: absolute(config.managesieve.tls.key),
       },
+      globalScripts: config.managesieve.globalScripts && absolute(config.managesieve.globalScripts),
     },
     tokens: config.tokens === null ? null : { ...config.tokens, keys: absolute(config.tokens.keys) },
     domains: {

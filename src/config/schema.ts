@@ -178,6 +178,10 @@ export const configSchema = z.strictObject({
         )
         .default([]),
       sieveProfile: z.enum(["rfc", "axigen"]).default("rfc"),
+      lists: z
+        .record(z.string().min(1), filePath)
+        .default({})
+        .describe("named lists for Sieve's :list (RFC 6134): name → file, as for inList of scripts"),
       processingWait: duration("10s").describe(
         "with scanners or Sieve scripts: how long the reply to a message waits for their verdict, unless the policy sets waitProcessingTimeout",
       ),
@@ -314,6 +318,16 @@ export const configSchema = z.strictObject({
       defaultQuota: z.number().int().min(0).default(0).describe("octets for accounts without one; 0 = no limit"),
       overQuota: z.enum(["defer", "reject"]).default("defer").describe("what mail for a full mailbox meets"),
       quarantine: duration("30d"),
+      specialUse: z
+        .record(z.string().regex(/^\\[A-Za-z]+$/, 'write an attribute such as "\\Junk"'), z.string().min(1))
+        .default({
+          "\\Archive": "Archive",
+          "\\Drafts": "Drafts",
+          "\\Junk": "Junk",
+          "\\Sent": "Sent",
+          "\\Trash": "Trash",
+        })
+        .describe("folders for Sieve's special-use (RFC 8579): attribute → folder, for accounts that have the folder"),
     })
     .prefault({}),
   smtp: z
@@ -448,6 +462,10 @@ export const configSchema = z.strictObject({
       scripts: z.number().int().min(1).max(10_000).default(32).describe("scripts of one account"),
       scriptBytes: z.number().int().min(1).max(1_048_576).default(65_536).describe("octets of one script"),
       connections: z.number().int().min(1).max(10_000).default(100).describe("at a time for each worker"),
+      globalScripts: filePath
+        .nullable()
+        .default(null)
+        .describe("folder of scripts (*.sieve) that accounts may include as :global; read with the policy"),
     })
     .nullable()
     .default(null)

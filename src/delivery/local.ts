@@ -15,6 +15,8 @@ export interface DeliveryMark {
   recipient?: string;
   folder: string;
   flags: readonly string[];
+  /** RFC 6154 attribute for a folder that is made by this delivery. */
+  specialUse?: string;
 }
 
 export interface LocalSettings {
@@ -99,7 +101,7 @@ export class LocalDelivery {
     const marks = deliveryMarks(message).filter(
       (mark) => !mark.recipient || sameAddress(mark.recipient, recipient.address),
     );
-    if (marks.length > 0) return marks.map((mark) => ({ account, folder: mark.folder, flags: mark.flags }));
+    if (marks.length > 0) return marks.map(({ recipient: _whose, ...target }) => ({ account, ...target }));
     const folder = (subaddressFolders && folderOf(detail)) || "INBOX";
     return [{ account, folder, flags: [] }];
   }

@@ -29,6 +29,7 @@ export interface Live extends Names {
   readonly authMechanisms: OfferedMechanisms;
   readonly rewriting: Rewriting;
   readonly sieve: readonly CompiledSieve[];
+  readonly globalScripts: ReadonlyMap<string, string>;
   readonly dnsLists: DnsListSettings;
   /** Client is in relay.trustedNetworks. */
   trusts(ip: string): boolean;
@@ -65,6 +66,7 @@ export function makeLive(compiled: Compiled): Live {
     authMechanisms: { secure: mechanisms, plain: config.smtp.plainTextAuth ? mechanisms : [] },
     rewriting,
     sieve: compiled.sieve,
+    globalScripts: compiled.globalScripts,
     isLocal: (domain) => directory.isLocal(domain),
     resolve: (address) => directory.resolve(address),
     reverse: (address) => rewriting.srs?.reverse(address),

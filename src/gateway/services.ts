@@ -41,7 +41,7 @@ import { Observers } from "./observers.ts";
 import { PolicyLists } from "./policy-lists.ts";
 import { PolicyServices } from "./policy-services.ts";
 import type { TrialCounts } from "./shadow.ts";
-import { createSieveChain } from "./sieve-scripts.ts";
+import { createSieveChain, type SieveChainOptions } from "./sieve-scripts.ts";
 import { createSeal } from "./signing.ts";
 import { compileSnapshot, type Snapshot } from "./snapshot.ts";
 import { sendTlsReports } from "./tls-reports.ts";
@@ -128,7 +128,9 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     closers.push(() => policyServices.close());
     const scripts = config.managesieve && new ScriptDatabase(join(config.data, "sieve", "scripts.db"));
     if (scripts) closers.push(() => scripts.close());
-    const sieve = createSieveChain(live, { scripts, state, log: moduleLogger(log, "PROCESSING") });
+    const openLists: SieveChainOptions["openLists"] = (files) => lists.openNamed(files);
+    const sieveLog = moduleLogger(log, "PROCESSING");
+    const sieve = await createSieveChain(live, { scripts, state, store, openLists, log: sieveLog });
     const { tlsReports: reporting } = config.relay;
     const tlsReports =
       reporting === null
@@ -308,7 +310,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         managesieve?.reload(fresh);
         filters.reload(fresh);
         policyServices.reload(fresh.config.policyServices, fresh.budget);
-        sieve.reload(fresh);
+        await sieve.reload(fresh);
         live = fresh;
         observers.take(fresh, next.compiled.texts);
         limitsOf = destinationLimits(fresh.config);

@@ -4,21 +4,26 @@
  * Invariants: an account's script is compiled once for each version of it. Failure: a broken configured script refuses
  * the snapshot; an account's script that no longer compiles is logged and left out, which is an implicit keep.
  */
-import { dirname } from "node:path";
+import { readdirSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { splitSubaddress } from "../delivery/local.ts";
 import { domainOf } from "../message/envelope.ts";
 import type { Filter } from "../processing/filter.ts";
 import { type SieveFilterOptions, sieveFilter } from "../processing/sieve-filter.ts";
+import { AccountMailboxes } from "../processing/sieve-mailboxes.ts";
 import { compileSieveScripts, sieveFilters } from "../processing/sieve-scripts.ts";
 import type { QueuedMessage } from "../queue/types.ts";
 import { compileSieve } from "../sieve/compile.ts";
+import type { SieveLists } from "../sieve/host.ts";
 import { fileIncludes } from "../sieve/include-files.ts";
+import type { IncludeLoader } from "../sieve/includes.ts";
 import type { ScriptDatabase } from "../sieve/managesieve/database.ts";
 import { profiles } from "../sieve/profile.ts";
 import type { SieveSettings } from "../sieve/settings.ts";
 import type { SharedState } from "../state/types.ts";
+import type { Store } from "../store/types.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Live } from "./live.ts";
 
@@ -49,15 +54,40 @@ export function compileConfigured(
   return compileSieveScripts(sources, { budget, settings: sieveSettings(config), profile: config.policy.sieveProfile });
 }
 
+/** The files of `managesieve.globalScripts`. Throws when the folder can't be read. */
+export function globalScriptFiles({ managesieve }: Config): string[] {
+  const folder = managesieve?.globalScripts ?? null;
+  if (folder === null) return [];
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".sieve"))
+    .map((name) => join(folder, name));
+}
+
+/** The global scripts among `files`, and what is wrong with them; what they include of an account can't be known. */
+export function checkGlobals({ config, budget }: LoadedConfig, files: Readonly<Record<string, string>>) {
+  const folder = config.managesieve?.globalScripts ?? null;
+  const inside = Object.entries(files).filter(([file]) => folder !== null && dirname(file) === folder);
+  const scripts = new Map(inside.map(([file, text]) => [basename(file, ".sieve"), text]));
+  const settings = sieveSettings(config);
+  const includeLoader: IncludeLoader = (location, name) => (location === "global" ? scripts.get(name) : "");
+  const diagnostics = inside.flatMap(
+    ([file, text]) => compileSieve(text, { file, budget, settings, includeLoader }).diagnostics,
+  );
+  return { scripts, diagnostics };
+}
+
 export interface SieveChain {
   /** Filters of the configured scripts, and of the active ones of the message's recipients. */
   of(message: QueuedMessage): readonly Filter[];
-  reload(live: Live): void;
+  reload(live: Live): Promise<void>;
 }
 
 export interface SieveChainOptions {
   scripts: ScriptDatabase | null;
   state: SharedState;
+  store: Pick<Store, "mailboxes">;
+  /** Opens the named lists of a configuration. */
+  openLists: (files: Readonly<Record<string, string>>) => Promise<SieveLists>;
   log: Logger;
 }
 
@@ -66,16 +96,18 @@ const maxCached = 1_000;
 /** Among an account's filters: after the configured ones. */
 const accountPriority = 1_000;
 
-export function createSieveChain(live: Live, { scripts, state, log }: SieveChainOptions): SieveChain {
-  let options: ReturnType<typeof optionsOf>;
-  let configured: readonly Filter[];
-  let cached: Map<string, { version: number; filter: Filter | undefined }>;
-  const reload = (next: Live): void => {
-    options = optionsOf(next, state, log);
+export async function createSieveChain(live: Live, given: SieveChainOptions): Promise<SieveChain> {
+  const { scripts } = given;
+  let options!: ReturnType<typeof optionsOf>;
+  let configured: readonly Filter[] = [];
+  let cached = new Map<string, { version: number; filter: Filter | undefined }>();
+  const reload = async (next: Live): Promise<void> => {
+    const lists = await given.openLists(next.config.policy.lists);
+    options = optionsOf(next, lists, given);
     configured = sieveFilters(next.sieve, options);
     cached = new Map();
   };
-  reload(live);
+  await reload(live);
 
   const ownFilter = (account: string, version: number): Filter | undefined => {
     let entry = cached.get(account);
@@ -102,7 +134,8 @@ export function createSieveChain(live: Live, { scripts, state, log }: SieveChain
   };
 }
 
-function optionsOf({ config, budget, isLocal }: Live, state: SharedState, log: Logger) {
+function optionsOf(live: Live, lists: SieveLists, { state, log, store }: SieveChainOptions) {
+  const { config, budget, isLocal, globalScripts } = live;
   const { delimiter } = config.domains.subaddress;
   return {
     settings: sieveSettings(config),
@@ -113,7 +146,10 @@ function optionsOf({ config, budget, isLocal }: Live, state: SharedState, log: L
     isLocal: (address: string) => isLocal(domainOf(address)),
     accountOf: (address: string) => splitSubaddress(address, delimiter).account,
     relayFolders: config.policy.relayFolders,
-  } satisfies Omit<SieveFilterOptions, "level" | "priority">;
+    lists,
+    mailboxes: async (account: string) => new AccountMailboxes(await store.mailboxes(account), config.store.specialUse),
+    globalScripts,
+  } satisfies Omit<SieveFilterOptions, "level" | "priority"> & { globalScripts: unknown };
 }
 
 function compileActive(
@@ -124,11 +160,12 @@ function compileActive(
   const active = scripts.active(account);
   if (active === undefined) return { version: 0, filter: undefined };
   const { name, text, version } = active;
-  const { settings, budget } = options;
+  const { settings, budget, globalScripts } = options;
   const file = `${account}/${name}`;
   const compiled = compileSieve(text, {
     ...{ file, budget, settings },
-    includeLoader: (location, included) => (location === "personal" ? scripts.textOf(account, included) : undefined),
+    includeLoader: (location, included) =>
+      location === "personal" ? scripts.textOf(account, included) : globalScripts.get(included),
   });
   if (compiled.ok) {
     const own = { level: "account", owner: account, priority: accountPriority } as const;

@@ -11,7 +11,7 @@ import { compilePolicy } from "../policy/compile.ts";
 import type { PolicyProgram } from "../policy/types.ts";
 import type { CompiledSieve } from "../processing/sieve-scripts.ts";
 import { makeRewriting, type Rewriting, rewritingFiles } from "./rewriting.ts";
-import { compileConfigured } from "./sieve-scripts.ts";
+import { checkGlobals, compileConfigured, globalScriptFiles } from "./sieve-scripts.ts";
 
 /** Plain data: crosses the process border. */
 export interface Snapshot {
@@ -29,6 +29,8 @@ export interface Compiled {
   program: PolicyProgram;
   rewriting: Rewriting;
   sieve: readonly CompiledSieve[];
+  /** Texts that accounts' scripts may include as global ones, by name. */
+  globalScripts: ReadonlyMap<string, string>;
   /** Texts of live policy and candidate, by the hash of the program. */
   texts: Readonly<Record<string, string>>;
   /** The policy on trial; absent when there is none, when it was stopped, and when it is the live one. */
@@ -61,6 +63,14 @@ export function takeSnapshot(
       return { ok: false, problems: `${configFile}: error C006 cannot read ${file}: ${reason}\n` };
     }
   }
+  try {
+    for (const file of globalScriptFiles(config)) files[file] = readFileSync(file, "utf8");
+  } catch (error) {
+    return {
+      ok: false,
+      problems: `${configFile}: error C006 managesieve.globalScripts: ${(error as Error).message}\n`,
+    };
+  }
   const configText = readFileSync(configFile, "utf8");
   const snapshot = { configFile, configText, files, ...(stoppedCandidate ? { stoppedCandidate } : {}) };
   // What scripts include is known when they are compiled.
@@ -85,8 +95,9 @@ export function compileSnapshot(
   const text = script === null ? "" : (snapshot.files[script] ?? "");
   const policy = compilePolicy(text, { file: script ?? "(no script)", budget: loaded.budget });
   const sieve = compileConfigured(loaded, read);
-  const printed = print([...policy.diagnostics, ...sieve.diagnostics], snapshot.files);
-  if (!sieve.ok) return { ok: false, problems: printed };
+  const global = checkGlobals(loaded, snapshot.files);
+  const printed = print([...policy.diagnostics, ...sieve.diagnostics, ...global.diagnostics], snapshot.files);
+  if (!sieve.ok || hasErrors(global.diagnostics)) return { ok: false, problems: printed };
   if (!policy.ok || hasErrors(policy.diagnostics)) return { ok: false, problems: printed };
   const candidate = compileCandidate(loaded, snapshot);
   if (!candidate.ok) return candidate;
@@ -98,7 +109,10 @@ export function compileSnapshot(
     const rewriting = makeRewriting(loaded.config, loaded.budget, snapshot.files);
     return {
       ok: true,
-      compiled: { loaded, program: policy.program, rewriting, sieve: sieve.scripts, texts, ...onTrial },
+      compiled: {
+        ...{ loaded, program: policy.program, rewriting, texts, ...onTrial },
+        ...{ sieve: sieve.scripts, globalScripts: global.scripts },
+      },
       warnings: printed,
     };
   } catch (error) {

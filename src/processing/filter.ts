@@ -36,6 +36,8 @@ export interface DeliveryMark {
   recipient: string;
   folder: string;
   flags: readonly string[];
+  /** RFC 6154 attribute that the folder gets when it is made. */
+  specialUse?: string;
 }
 
 export type FinalAction =
@@ -53,6 +55,8 @@ export interface OutgoingMessage {
   bytes?: Buffer;
   /** Header section for the message at hand, with its blank line. */
   header?: Buffer;
+  /** A copy for a mailbox here, made when the message is sent (RFC 8580). */
+  copy?: DeliveryMark;
   /** Sent only when this key can be added to shared state for `ttlMs`. */
   once?: { key: string; ttlMs: number };
 }

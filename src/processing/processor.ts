@@ -259,6 +259,27 @@ class Run {
       { queueId: this.#message.id, newId: id, rcptTo: outgoing.envelope.rcptTo[0]?.address },
       "message sent by a filter",
     );
+    if (outgoing.copy !== undefined && outgoing.bytes !== undefined)
+      await this.#fileCopy(outgoing.bytes, outgoing.copy);
+  }
+
+  /** RFC 8580: the copy is a message of its own for the mailbox that the mark names. */
+  async #fileCopy(bytes: Buffer, mark: DeliveryMark): Promise<void> {
+    const { spool } = this.#options;
+    await spool.commit(spool.openBody(bytes), {
+      envelope: {
+        mailFrom: "",
+        rcptTo: [{ address: mark.recipient, notify: ["NEVER"] }],
+        declaredSize: 0,
+        body: "8BITMIME",
+        smtpUtf8: /[^\x00-\x7f]/.test(mark.recipient),
+        requireTls: false,
+      },
+      client: this.#message.client,
+      exports: {},
+      marks: { deliveries: [mark] },
+      runFilters: false,
+    });
   }
 
   #verdict(fate: FinalAction): ProcessingVerdict {

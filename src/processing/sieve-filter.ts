@@ -13,12 +13,12 @@ import { outcome } from "../message/outcome.ts";
 import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
 import { type LevelHeaders, levelHeaders, sieveScores } from "../scanners/scores.ts";
 import type { SieveScript } from "../sieve/compile.ts";
-import type { SieveEnvelope } from "../sieve/host.ts";
+import type { SieveEnvelope, SieveLists } from "../sieve/host.ts";
 import type { OutgoingMessage as SieveMail } from "../sieve/replies/compose.ts";
 import { abuseReport, notification } from "../sieve/replies/notification.ts";
 import { redirection } from "../sieve/replies/redirection.ts";
 import { vacationReply } from "../sieve/replies/vacation.ts";
-import type { Action, RedirectAction, VacationAction } from "../sieve/result.ts";
+import type { Action, FileTarget, RedirectAction, VacationAction } from "../sieve/result.ts";
 import { runSieve, type SieveResult } from "../sieve/run.ts";
 import type { SieveSettings } from "../sieve/settings.ts";
 import type { SharedState } from "../state/types.ts";
@@ -33,6 +33,7 @@ import type {
   FinalAction,
   OutgoingMessage,
 } from "./filter.ts";
+import { type AccountMailboxes, storeFolder } from "./sieve-mailboxes.ts";
 
 export interface SieveFilterOptions {
   level: FilterLevel;
@@ -51,6 +52,10 @@ export interface SieveFilterOptions {
   /** The account that an address belongs to, lower case; its detail (RFC 5233) is no part of that. */
   accountOf: (address: string) => string;
   levelNames?: LevelHeaders;
+  /** Named lists for `:list` (RFC 6134); none when absent. */
+  lists?: SieveLists;
+  /** What the store has for an account; asked only by scripts that ask about mailboxes. */
+  mailboxes?: (account: string) => Promise<AccountMailboxes>;
 }
 
 /** Folder that a relayed message should go to at the next server. */
@@ -72,10 +77,14 @@ export function sieveFilter(script: SieveScript, options: SieveFilterOptions): F
 }
 
 /** RFC 5228 §5.4: "to" is the recipient at hand; with such a test a script has something of its own to say to each. */
-const recipientCapabilities = ["envelope", "environment", "vacation", "enotify"];
+const recipientCapabilities = ["envelope", "environment", "vacation", "enotify", "mailbox", "special-use"];
 
 function asksForRecipient({ capabilities }: SieveScript): boolean {
   return recipientCapabilities.some((name) => capabilities.has(name));
+}
+
+function asksForMailboxes({ capabilities }: SieveScript): boolean {
+  return capabilities.has("mailbox") || capabilities.has("special-use");
 }
 
 class SieveRun {
@@ -84,6 +93,8 @@ class SieveRun {
   readonly #message: QueuedMessage;
   readonly #content: WorkingMessage;
   readonly #recipients: readonly QueuedRecipient[];
+  /** Of the recipient at hand, for scripts that ask. */
+  #mailboxes: AccountMailboxes | undefined;
 
   constructor(script: SieveScript, options: SieveFilterOptions, context: FilterContext) {
     this.#script = script;
@@ -96,6 +107,9 @@ class SieveRun {
   /** The script's word on the message, with the first recipient in its envelope. */
   async run(): Promise<Decision> {
     const recipient = this.#recipients[0]!;
+    if (asksForMailboxes(this.#script) && this.#options.isLocal(recipient.address)) {
+      this.#mailboxes = await this.#options.mailboxes?.(this.#options.accountOf(recipient.address));
+    }
     const result = await this.#execute(recipient);
     for (const error of result.errors) {
       this.#options.log.warn(
@@ -151,6 +165,8 @@ class SieveRun {
           ...(virustest > 0 ? { virus: virustest } : {}),
         },
         seen: (key) => known.get(key) ?? false,
+        ...(this.#options.lists === undefined ? {} : { lists: this.#options.lists }),
+        ...(this.#mailboxes === undefined ? {} : { mailboxes: this.#mailboxes }),
       },
       { settings: this.#options.settings, budget: this.#options.budget },
     );
@@ -180,7 +196,7 @@ class SieveRun {
     }
     decision.send = send;
     if (result.implicitKeep && (result.keepFlags.length > 0 || deliveries.length > 0)) {
-      deliveries.push(...this.#marks("INBOX", result.keepFlags));
+      deliveries.push(...this.#marks({ folder: "INBOX", flags: result.keepFlags }));
     }
     if (deliveries.length > 0) decision.deliveries = deliveries;
     const action = decision.action ?? this.#finalAction(result, deliveries.length > 0, looped);
@@ -211,11 +227,12 @@ class SieveRun {
 
   #store(action: Action, result: SieveResult, deliveries: DeliveryMark[], decision: Mutable<Decision>): void {
     if (action.action === "keep") {
-      deliveries.push(...this.#marks("INBOX", action.flags ?? result.keepFlags));
+      deliveries.push(...this.#marks({ folder: "INBOX", flags: action.flags ?? result.keepFlags }));
     } else if (action.action === "fileinto") {
-      const folder = action.folder.replace(/[\x00-\x1f\x7f]/g, "");
+      const target = this.#target(action, result.keepFlags);
+      const { folder } = target;
       const elsewhere = this.#recipients.filter((recipient) => !this.#options.isLocal(recipient.address));
-      deliveries.push(...this.#marks(folder, action.flags ?? result.keepFlags));
+      deliveries.push(...this.#marks(target));
       if (elsewhere.length === 0) return;
       if (/^quarantine(\/|$)/i.test(folder)) decision.action = { kind: "quarantine", reason: `sieve: ${folder}` };
       else if (this.#options.relayFolders) {
@@ -231,10 +248,18 @@ class SieveRun {
     }
   }
 
-  #marks(folder: string, flags: readonly string[]): DeliveryMark[] {
+  #marks(target: Omit<DeliveryMark, "recipient">): DeliveryMark[] {
     return this.#recipients
       .filter((recipient) => this.#options.isLocal(recipient.address))
-      .map((recipient) => ({ recipient: recipient.address, folder, flags }));
+      .map((recipient) => ({ recipient: recipient.address, ...target }));
+  }
+
+  /** RFC 8579 §4: the mailbox with the attribute, else the named one, which gets the attribute when it is made. */
+  #target({ folder, specialUse, create, flags }: FileTarget, keepFlags: readonly string[]) {
+    const used = specialUse === undefined ? undefined : this.#mailboxes?.folderFor(specialUse);
+    const name = used ?? storeFolder(folder.replace(/[\x00-\x1f\x7f]/g, ""));
+    const made = create && specialUse !== undefined && this.#mailboxes?.exists(name) === false;
+    return { folder: name, flags: flags ?? keepFlags, ...(made ? { specialUse } : {}) };
   }
 
   #outgoing(action: Action, recipient: QueuedRecipient): OutgoingMessage | undefined {
@@ -244,8 +269,10 @@ class SieveRun {
         return this.#redirect(action, recipient);
       case "vacation":
         return this.#vacation(action, recipient);
-      case "notify":
-        return automatic(notification(action, this.#envelope(recipient), settings));
+      case "notify": {
+        const mail = automatic(notification(action, this.#envelope(recipient), settings));
+        return mail && { ...mail, ...this.#copyFor(action.fcc, recipient) };
+      }
       case "report":
         return automatic(abuseReport(action, this.#envelope(recipient), settings));
       default:
@@ -260,26 +287,39 @@ class SieveRun {
     if (outgoing === undefined) return undefined;
     // RFC 5230 §4.2: once per sender and handle within the period, for each recipient.
     const key = digest("vacation", this.#options.accountOf(recipient.address), trackingKey);
-    return { ...outgoing, once: { key, ttlMs: action.period * 1_000 } };
+    return { ...outgoing, ...this.#copyFor(action.fcc, recipient), once: { key, ttlMs: action.period * 1_000 } };
+  }
+
+  /** RFC 8580: the copy of a message of ours, for a recipient whose mailboxes are here. */
+  #copyFor(fcc: FileTarget | undefined, { address }: QueuedRecipient): { copy?: DeliveryMark } {
+    if (fcc === undefined || !this.#options.isLocal(address)) return {};
+    return { copy: { recipient: address, ...this.#target(fcc, []) } };
   }
 
   /** RFC 5228 §4.2, §10: a copy that has been through this script before is a loop. */
   #redirect(action: RedirectAction, recipient: QueuedRecipient): OutgoingMessage | undefined {
     const copy = redirection(action, this.#envelope(recipient), this.#options.settings);
     const hops = this.#content.headers.all("received").length;
-    if (copy === undefined || hops >= this.#options.budget.receivedHeaders) {
-      this.#options.log.warn({ queueId: this.#message.id, to: action.address }, "Sieve redirect would loop: kept");
+    if (copy === undefined || copy.to.length === 0 || hops >= this.#options.budget.receivedHeaders) {
+      this.#options.log.warn(
+        { queueId: this.#message.id, to: action.address },
+        "Sieve redirect would loop, or reach nobody: kept",
+      );
       return undefined;
     }
     const notify = action.notify?.split(",") as Envelope["rcptTo"][number]["notify"];
-    const { ret: asked, ...envelope } = this.#message.envelope;
+    const { ret: asked, deliverBy: by, ...envelope } = this.#message.envelope;
     const ret = (action.ret as Envelope["ret"]) ?? asked;
+    // RFC 6009 §5 counts seconds, the queue milliseconds.
+    const deliverBy = action.deliverBy ? { ...action.deliverBy, deadline: action.deliverBy.deadline * 1_000 } : by;
     return {
       envelope: {
         ...envelope,
         ...(ret === undefined ? {} : { ret }),
+        ...(deliverBy === undefined ? {} : { deliverBy }),
+        smtpUtf8: envelope.smtpUtf8 || copy.to.some((address) => /[^\x00-\x7f]/.test(address)),
         mailFrom: copy.from,
-        rcptTo: [{ address: action.address, ...(notify === undefined ? {} : { notify }) }],
+        rcptTo: copy.to.map((address) => ({ address, ...(notify === undefined ? {} : { notify }) })),
       },
       header: copy.message.subarray(0, parseHeaders(copy.message, this.#options.budget).bodyStart),
     };

@@ -36,6 +36,14 @@ export interface SieveMailboxes {
   metadata(folder: string | undefined, entry: string): string | undefined;
 }
 
+/** RFC 6134: lists that are kept outside of scripts; all answers from memory. */
+export interface SieveLists {
+  known(list: string): boolean;
+  has(list: string, value: string): boolean;
+  /** The first `limit` entries; undefined for a list that is unknown or can't be told out. */
+  members?(list: string, limit: number): readonly string[] | undefined;
+}
+
 export interface SieveInput {
   message: Uint8Array | ParsedMessage;
   envelope: SieveEnvelope;
@@ -43,8 +51,8 @@ export interface SieveInput {
   environment?: Readonly<Record<string, string>>;
   /** RFC 5235 scores of our own scanners: spam in percent 0–100, virus 0–5. */
   scores?: { spam?: number; virus?: number };
-  /** RFC 6134 membership of named lists. */
-  lists?: { has(list: string, value: string): boolean; known(list: string): boolean };
+  /** RFC 6134: named lists. */
+  lists?: SieveLists;
   /** RFC 7352: a message with this key was seen before, within its period. */
   seen?: (key: string) => boolean;
   mailboxes?: SieveMailboxes;

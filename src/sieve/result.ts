@@ -19,22 +19,33 @@ export interface KeepAction extends WithMail {
   flags?: readonly string[];
 }
 
-export interface FileintoAction extends WithMail {
-  action: "fileinto";
+/** Where a stored copy goes. */
+export interface FileTarget {
   folder: string;
-  copy: boolean;
+  /** RFC 5490 §3.2: made when it is missing. */
   create: boolean;
+  /** RFC 8579 §4: the mailbox with this attribute, `folder` when there is none. */
   specialUse?: string;
   flags?: readonly string[];
 }
 
+export interface FileintoAction extends WithMail, FileTarget {
+  action: "fileinto";
+  copy: boolean;
+}
+
 export interface RedirectAction extends WithMail {
   action: "redirect";
+  /** RFC 6134 §2.3: for `members` the name of their list. */
   address: string;
+  /** Addresses of a list, as the list stands now. */
+  members?: readonly string[];
   copy: boolean;
-  /** RFC 6009 §5. */
+  /** RFC 6009 §4. */
   notify?: string;
   ret?: string;
+  /** RFC 6009 §5: seconds since the epoch. */
+  deliverBy?: { deadline: number; mode: "N" | "R"; trace: boolean };
 }
 
 export interface RejectAction extends WithMail {
@@ -53,8 +64,8 @@ export interface VacationAction extends WithMail {
   period: number;
   /** Replies with the same handle are the same reply (RFC 5230 §4.2). */
   handle: string;
-  /** RFC 8580: folder for a copy of the reply. */
-  fcc?: string;
+  /** RFC 8580: where a copy of the reply goes. */
+  fcc?: FileTarget;
 }
 
 export interface NotifyAction extends WithMail {
@@ -64,7 +75,7 @@ export interface NotifyAction extends WithMail {
   message: string;
   importance: string;
   options: readonly string[];
-  fcc?: string;
+  fcc?: FileTarget;
 }
 
 export interface ReportAction extends WithMail {

@@ -13,6 +13,7 @@ import { outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { DatabaseThread } from "./database-thread.ts";
 import {
+  type Mailbox,
   type ManagedStore,
   type MessageMeta,
   quarantineAccount,
@@ -106,8 +107,14 @@ export class DiskStore implements ManagedStore {
     return this.#thread.request("accounts", undefined);
   }
 
-  folders(account: string): Promise<string[]> {
-    return this.#thread.request("folders", account);
+  async mailboxes(account: string): Promise<Mailbox[]> {
+    type Row = { name: string; attribute: string | null };
+    const rows = await this.#thread.request<Row[]>("mailboxes", account);
+    const uses = Map.groupBy(rows, ({ name }) => name);
+    return [...uses].map(([name, same]) => ({
+      name,
+      specialUse: same.flatMap(({ attribute }) => (attribute === null ? [] : [attribute])),
+    }));
   }
 
   async read(account: string, folder: string, uid: number): Promise<AsyncIterable<Uint8Array> | undefined> {

@@ -11,6 +11,15 @@ export interface StoreDelivery {
   /** Folder path with "/" between levels; "INBOX" by default. */
   folder: string;
   flags: readonly string[];
+  /** RFC 6154 attribute that the folder gets when no other folder of the account has it: "\\Junk". */
+  specialUse?: string;
+}
+
+/** A folder of an account. */
+export interface Mailbox {
+  name: string;
+  /** RFC 6154 attributes, lower case. */
+  specialUse: readonly string[];
 }
 
 export interface StoredMessage {
@@ -59,7 +68,8 @@ export interface Store {
   deliver(body: AsyncIterable<Uint8Array> | Uint8Array, meta: MessageMeta, targets: StoreDelivery[]): Promise<void>;
   list(account: string, folder?: string): Promise<StoredMessage[]>;
   accounts(): Promise<Array<{ account: string; messages: number; octets: number }>>;
-  folders(account: string): Promise<string[]>;
+  /** The folders with what they are for. */
+  mailboxes(account: string): Promise<Mailbox[]>;
   read(account: string, folder: string, uid: number): Promise<AsyncIterable<Uint8Array> | undefined>;
   remove(account: string, folder: string, uid: number): Promise<boolean>;
   close(): Promise<void>;

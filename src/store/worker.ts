@@ -1,6 +1,6 @@
 /**
  * The database thread of the store. Tables: body (each distinct message once, by SHA-256), message (a body in a folder
- * of an account), account (octets used, limit).
+ * of an account), account (octets used, limit), special_use (the folder for an RFC 6154 attribute).
  * Invariants: `account.octets` is the sum of its messages' sizes; a body without messages is deleted in the same
  * transaction. Failure: "OVERQUOTA" as error code when a delivery would pass a limit; SQLite's errors otherwise.
  */
@@ -63,6 +63,9 @@ const schema = `
   CREATE TABLE IF NOT EXISTS folder (
     account TEXT NOT NULL, name TEXT NOT NULL, next_uid INTEGER NOT NULL, PRIMARY KEY (account, name)
   ) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS special_use (
+    account TEXT NOT NULL, attribute TEXT NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (account, attribute)
+  ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS account (
     account TEXT PRIMARY KEY, octets INTEGER NOT NULL DEFAULT 0, quota INTEGER
   ) WITHOUT ROWID;
@@ -97,7 +100,12 @@ serveDatabase((data: StoreData) => {
   const accounts = sql(
     "SELECT account, count(*) AS messages, sum(size) AS octets FROM message GROUP BY account ORDER BY account",
   );
-  const folders = sql("SELECT name FROM folder WHERE account = ? ORDER BY name");
+  const mailboxes = sql(
+    `SELECT name, attribute FROM folder
+     LEFT JOIN special_use ON special_use.account = folder.account AND special_use.folder = name
+     WHERE folder.account = ? ORDER BY name`,
+  );
+  const addSpecialUse = sql("INSERT OR IGNORE INTO special_use VALUES (?, ?, ?)");
   const read = sql(
     `SELECT body.data, body.file, body.size FROM message JOIN body ON body.id = message.body
      WHERE account = ? AND folder = ? AND uid = ?`,
@@ -117,7 +125,7 @@ serveDatabase((data: StoreData) => {
       const [bytes, file] = typeof body === "string" ? [null, body] : [body, null];
       id = Number(addBody.run(hash, size, bytes, file).lastInsertRowid);
     }
-    for (const { account, folder, flags } of targets) {
+    for (const { account, folder, flags, specialUse } of targets) {
       const used = quota.get(account);
       const limit = limitOf(used?.quota);
       if (limit !== undefined && Number(used?.octets ?? 0) + size > limit) {
@@ -131,6 +139,7 @@ serveDatabase((data: StoreData) => {
         ...[reason ?? null, score ?? null, recipients, expires ?? null],
       );
       addOctets.run(account, size);
+      if (specialUse !== undefined) addSpecialUse.run(account, specialUse.toLowerCase(), folder);
     }
     return { fileUsed };
   }
@@ -197,7 +206,7 @@ serveDatabase((data: StoreData) => {
       list: ({ account, folder }: { account: string; folder: string | undefined }) =>
         folder === undefined ? listAll.all(account) : listFolder.all(account, folder),
       accounts: () => accounts.all(),
-      folders: (account: string) => folders.all(account).map((row) => row.name),
+      mailboxes: (account: string) => mailboxes.all(account),
       read: ({ account, folder, uid }: KeyArgument) => read.get(account, folder, uid),
       setQuota: ({ account, octets }: { account: string; octets: number | undefined }) => {
         setQuota.run(account, octets ?? null);

@@ -25,6 +25,15 @@ export function membership(data: ListData, limits: ListLimits): Membership {
   return data.kind === "domain" ? inDomains(texts) : isEntry(texts, limits);
 }
 
+/** The first `limit` entries of an exact list; undefined for other kinds. */
+export function entriesOf({ kind, texts }: ListData, limit: number): string[] | undefined {
+  if (kind !== "exact" || texts === undefined) return undefined;
+  const { bytes, offsets } = texts;
+  const count = Math.min(limit, offsets.length - 1);
+  const pool = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: count }, (_, i) => pool.toString("utf8", offsets[i], offsets[i + 1]));
+}
+
 function isEntry(texts: TextTable, limits: ListLimits): Membership {
   return (value) => {
     if (value.length > limits.listLineBytes) return false;

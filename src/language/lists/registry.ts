@@ -11,7 +11,7 @@ import { type StatsListener, unwatchFile, watchFile } from "node:fs";
 import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { ListData, ListFault, ListKind, ListLimits } from "./build.ts";
-import { type Membership, membership } from "./query.ts";
+import { entriesOf, type Membership, membership } from "./query.ts";
 
 export class ListUnavailable extends Error {
   readonly list: string;
@@ -33,6 +33,8 @@ export interface ListHandle {
   /** Entries in use; undefined before the first good load. */
   readonly entries: number | undefined;
   has(value: string): boolean;
+  /** The first `limit` entries, in lower case; undefined when the list is of patterns, domains or networks. */
+  members(limit: number): readonly string[] | undefined;
 }
 
 export interface ListRegistryOptions {
@@ -76,6 +78,7 @@ class FileList implements ListHandle {
   entries: number | undefined;
   private readonly options: ListRegistryOptions;
   private member: Membership | undefined;
+  private data: ListData | undefined;
   private reason = "it is still being loaded";
   private loading: Promise<void> | undefined;
   private changedMeanwhile = false;
@@ -95,6 +98,11 @@ class FileList implements ListHandle {
   has(value: string): boolean {
     if (!this.member) throw new ListUnavailable(this.path, this.reason);
     return this.member(value);
+  }
+
+  members(limit: number): readonly string[] | undefined {
+    if (!this.data) throw new ListUnavailable(this.path, this.reason);
+    return entriesOf(this.data, limit);
   }
 
   close(): void {
@@ -117,6 +125,7 @@ class FileList implements ListHandle {
     try {
       const data = await buildInWorker(this.path, limits);
       this.member = membership(data, limits);
+      this.data = data;
       this.entries = data.entries;
       onEvent?.({ list: this.path, entries: data.entries, kind: data.kind, faults: data.faults });
     } catch (error) {

@@ -2,14 +2,12 @@
  * RFC 5228: the base language. Control (§3), the actions keep, discard and redirect (§4), the tests (§5), comparators
  * i;octet and i;ascii-casemap, the match types :is, :contains, :matches and the address parts (§2.7).
  */
-import type { Value } from "../../language/ir.ts";
-import { formatAddress, parseScriptAddress } from "../address.ts";
 import type { Checker } from "../check.ts";
 import { codes } from "../codes.ts";
-import { SieveRuntimeError } from "../errors.ts";
+import { flagList } from "../flags.ts";
 import { headerEffects } from "../lower.ts";
 import type { Call, CommandSpec, Extension, TagSpec, TestSpec } from "../registry.ts";
-import { flagList } from "./imap4flags.ts";
+import { redirect, redirectEffect } from "./redirect.ts";
 import { addressSubject, addressValues, headerFields, headerSubject } from "./subjects.ts";
 
 const matchType = (name: string): TagSpec => ({ name, group: "MATCH-TYPE" });
@@ -127,28 +125,6 @@ const discard: CommandSpec = {
   name: "discard",
   positional: [],
   lower: (call, to) => [to.effect("discard", call.node.span)],
-};
-
-const redirect: CommandSpec = {
-  kind: "command",
-  name: "redirect",
-  positional: [{ name: "address", type: "string" }],
-  check(call, check) {
-    const text = check.constant(call.arguments[0]);
-    if (text === undefined || call.tags.has("list")) return;
-    const parsed = parseScriptAddress(text);
-    if (!parsed.ok)
-      check.error(
-        call.arguments[0]!,
-        codes.value,
-        `specified redirect address '${text}' is invalid: ${parsed.problem}`,
-      );
-  },
-  lower(call, to) {
-    const value = (name: string): Value[] => to.values(call.tags.get(name)?.value);
-    const groups = { address: to.values(call.arguments[0]), notify: value("notify"), ret: value("ret") };
-    return [to.effect("redirect", call.node.span, groups, { copy: call.tags.has("copy") })];
-  },
 };
 
 // RFC 5228 §5.1: fields that hold addresses; tests of others are refused.
@@ -344,27 +320,7 @@ export const base: Extension = {
         host.result.add({ action: "keep", mail: host.snapshot(), ...flags }, span);
       },
       discard: (host, _data, _args, span) => host.result.add({ action: "discard" }, span),
-      redirect: (host, data, args, span) => {
-        const text = args.address?.[0] ?? "";
-        const parsed = parseScriptAddress(text);
-        if (!parsed.ok)
-          throw new SieveRuntimeError(
-            `specified redirect address '${text.slice(0, 80)}' is invalid: ${parsed.problem}`,
-            span,
-          );
-        const [notify, ret] = [args.notify?.[0], args.ret?.[0]];
-        host.result.add(
-          {
-            action: "redirect",
-            address: formatAddress(parsed.address),
-            copy: data.copy === true,
-            mail: host.snapshot(),
-            ...(notify === undefined ? {} : { notify }),
-            ...(ret === undefined ? {} : { ret }),
-          },
-          span,
-        );
-      },
+      redirect: redirectEffect,
     },
   },
 };

@@ -4,6 +4,7 @@ import { codes } from "../codes.ts";
 import { SieveRuntimeError } from "../errors.ts";
 import { parseMailto } from "../mailto.ts";
 import type { Extension } from "../registry.ts";
+import { fccGroups, fccTarget } from "./fcc.ts";
 import { modifier } from "./variables.ts";
 
 /** Why a method URI can't be used, undefined when it can. */
@@ -78,13 +79,14 @@ export const enotify: Extension = {
       },
       lower(call, to) {
         const value = (name: string) => to.values(call.tags.get(name)?.value);
-        const names = ["from", "importance", "options", "message", "fcc"];
-        return [
-          to.effect("notify", call.node.span, {
-            method: to.values(call.arguments[0]),
-            ...Object.fromEntries(names.map((name) => [name, value(name)])),
-          }),
-        ];
+        const names = ["from", "importance", "options", "message"];
+        const copy = fccGroups(call, to);
+        const groups = {
+          method: to.values(call.arguments[0]),
+          ...Object.fromEntries(names.map((name) => [name, value(name)])),
+          ...copy.groups,
+        };
+        return [to.effect("notify", call.node.span, groups, copy.data)];
       },
     },
   ],
@@ -119,11 +121,11 @@ export const enotify: Extension = {
         methodProblem(uri) === undefined && capability.toLowerCase() === "online" ? ["maybe"] : [],
     },
     effects: {
-      notify: (host, _data, args, span) => {
+      notify: (host, data, args, span) => {
         const method = args.method?.[0] ?? "";
         const problem = methodProblem(method);
         if (problem) throw new SieveRuntimeError(`notify action: ${problem}`, span);
-        const [from, fcc] = [args.from?.[0], args.fcc?.[0]];
+        const from = args.from?.[0];
         if (from !== undefined && from !== "") {
           const parsed = parseScriptAddress(from);
           if (!parsed.ok)
@@ -140,7 +142,7 @@ export const enotify: Extension = {
             options: args.options ?? [],
             message: args.message?.[0] ?? "",
             ...(from ? { from } : {}),
-            ...(fcc === undefined ? {} : { fcc }),
+            ...fccTarget(host, data, args, span),
             mail: host.snapshot(),
           },
           span,

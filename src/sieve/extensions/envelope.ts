@@ -96,30 +96,3 @@ export const envelopeDeliverBy: Extension = {
     example: `if envelope "bymode" "r" { stop; }`,
   },
 };
-
-export const redirectDsn: Extension = {
-  capability: "redirect-dsn",
-  specification: "RFC 6009 §5",
-  doc: { summary: "`:notify` and `:ret` on redirect.", example: `redirect :notify "never" "me@example.net";` },
-  tags: [
-    { on: ["redirect"], tag: { name: "notify", value: "string" } },
-    {
-      on: ["redirect"],
-      tag: {
-        name: "ret",
-        value: "string",
-        check(use, _call, check) {
-          const text = check.constant(use.value)?.toLowerCase();
-          if (text !== undefined && text !== "full" && text !== "hdrs") {
-            check.error(
-              use.value!,
-              codes.value,
-              `invalid :ret value '${text}' for the redirect command`,
-              'use "FULL" or "HDRS"',
-            );
-          }
-        },
-      },
-    },
-  ],
-};

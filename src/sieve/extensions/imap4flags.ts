@@ -3,28 +3,10 @@ import type { ArgumentNode } from "../../../grammar/sieve/ast.ts";
 import type { Statement, Value } from "../../language/ir.ts";
 import type { Checker } from "../check.ts";
 import { codes } from "../codes.ts";
+import { flagList, isFlag } from "../flags.ts";
 import type { Lowering } from "../lower.ts";
-import type { Call, CommandSpec, Extension } from "../registry.ts";
-
-const systemFlags = new Set(["\\answered", "\\flagged", "\\deleted", "\\seen", "\\draft"]);
-
-/** Flags that a store takes: RFC 3501 §2.3.2 system flags (not \Recent) and keywords that are atoms. */
-export function isFlag(text: string): boolean {
-  if (text.startsWith("\\")) return systemFlags.has(text.toLowerCase());
-  return /^[^\x00-\x20\x7f(){%*"\\\]]+$/.test(text);
-}
-
-/** Single flags of a list, each once, in order (§2, §5). */
-export function flagList(texts: readonly string[]): string[] {
-  const seen = new Set<string>();
-  const flags: string[] = [];
-  for (const flag of texts.flatMap((text) => text.split(/\s+/))) {
-    if (flag === "" || !isFlag(flag) || seen.has(flag.toLowerCase())) continue;
-    seen.add(flag.toLowerCase());
-    flags.push(flag);
-  }
-  return flags;
-}
+import type { Call, CommandSpec, Extension, TagSpec } from "../registry.ts";
+import { filingTag } from "./fcc.ts";
 
 type Operation = "set" | "add" | "remove";
 
@@ -104,6 +86,8 @@ function variableSlots(argument: ArgumentNode | undefined, to: Lowering): number
   return nodes.map((node) => to.scope.slot(node.text)!);
 }
 
+const flagsTag: TagSpec = { name: "flags", value: "list" };
+
 export const imap4flags: Extension = {
   capability: "imap4flags",
   specification: "RFC 5232",
@@ -135,7 +119,7 @@ export const imap4flags: Extension = {
       },
     },
   ],
-  tags: [{ on: ["keep", "fileinto"], tag: { name: "flags", value: "list" } }],
+  tags: [{ on: ["keep"], tag: flagsTag }, filingTag(flagsTag)],
   evaluation: {
     sources: { flags: (host, data, args) => (data.internal === true ? host.flags : flagList(args)) },
     values: {

@@ -9,10 +9,11 @@ import { duplicate } from "./duplicate.ts";
 import { editheader } from "./editheader.ts";
 import { encodedCharacter } from "./encoded-character.ts";
 import { enotify } from "./enotify.ts";
-import { envelope, envelopeDeliverBy, envelopeDsn, redirectDsn } from "./envelope.ts";
+import { envelope, envelopeDeliverBy, envelopeDsn } from "./envelope.ts";
 import { environment } from "./environment.ts";
 import { extlists } from "./extlists.ts";
 import { extracttext } from "./extracttext.ts";
+import { fcc } from "./fcc.ts";
 import { index } from "./field-index.ts";
 import { fileinto } from "./fileinto.ts";
 import { foreverypart } from "./foreverypart.ts";
@@ -21,13 +22,14 @@ import { imap4flags } from "./imap4flags.ts";
 import { include } from "./include.ts";
 import { mailbox, mboxMetadata, serverMetadata, specialUse } from "./mailbox.ts";
 import { mime } from "./mime.ts";
+import { redirectDeliverBy, redirectDsn } from "./redirect.ts";
 import { regex } from "./regex.ts";
 import { ereject, reject } from "./reject.ts";
 import { relational } from "./relational.ts";
 import { enclose, replace } from "./replace.ts";
 import { spamtest, spamtestplus, virustest } from "./spamtest.ts";
 import { subaddress } from "./subaddress.ts";
-import { fcc, vacation, vacationSeconds } from "./vacation.ts";
+import { vacation, vacationSeconds } from "./vacation.ts";
 import { variables } from "./variables.ts";
 import { debug, report, vendorEnvironment } from "./vendor.ts";
 
@@ -70,6 +72,7 @@ export const extensions: readonly Extension[] = [
   envelopeDsn,
   envelopeDeliverBy,
   redirectDsn,
+  redirectDeliverBy,
   mailbox,
   specialUse,
   mboxMetadata,

@@ -4,6 +4,7 @@ import type { Checker } from "../check.ts";
 import { codes } from "../codes.ts";
 import { settingEffects } from "../lower.ts";
 import type { Call, Extension, TestSpec } from "../registry.ts";
+import { filingTag } from "./fcc.ts";
 import { isFolderName } from "./fileinto.ts";
 
 /** RFC 5464 §3.1: "/private/…" or "/shared/…", no empty, wild or control parts. */
@@ -36,7 +37,7 @@ export const mailbox: Extension = {
       lower: (call, to) => to.ask("mailboxExists", call.node.span, to.values(call.arguments[0])),
     },
   ],
-  tags: [{ on: ["fileinto"], tag: { name: "create" } }],
+  tags: [filingTag({ name: "create" })],
   evaluation: { asks: { mailboxExists: (host, _data, args) => args.every((name) => host.mailboxes.exists(name)) } },
 };
 
@@ -89,17 +90,14 @@ export const specialUse: Extension = {
     },
   ],
   tags: [
-    {
-      on: ["fileinto"],
-      tag: {
-        name: "specialuse",
-        value: "string",
-        check(use, _call, check) {
-          const flag = check.constant(use.value);
-          if (flag !== undefined) checkUse(flag, use.value!, "fileinto command", check);
-        },
+    filingTag({
+      name: "specialuse",
+      value: "string",
+      check(use, call, check) {
+        const flag = check.constant(use.value);
+        if (flag !== undefined) checkUse(flag, use.value!, `${call.spec.name} command`, check);
       },
-    },
+    }),
   ],
   evaluation: {
     asks: {

@@ -4,6 +4,7 @@ import { parseScriptAddress } from "../address.ts";
 import { codes } from "../codes.ts";
 import type { SieveHost } from "../host.ts";
 import type { Extension, TagSpec } from "../registry.ts";
+import { fccGroups, fccTarget } from "./fcc.ts";
 
 const day = 86_400;
 
@@ -70,20 +71,22 @@ export const vacation: Extension = {
       ],
       lower(call, to) {
         const value = (name: string) => to.values(call.tags.get(name)?.value);
-        const names = ["subject", "from", "addresses", "handle", "fcc"];
+        const names = ["subject", "from", "addresses", "handle"];
         const groups = Object.fromEntries(names.map((name) => [name, value(name)]));
         const [days, seconds] = [call.tags.get("days")?.value, call.tags.get("seconds")?.value];
         const asked =
           days?.kind === "number" ? days.value * day : seconds?.kind === "number" ? seconds.value : undefined;
-        const data = { mime: call.tags.has("mime"), ...(asked === undefined ? {} : { seconds: asked }) };
-        return [to.effect("vacation", call.node.span, { reason: to.values(call.arguments[0]), ...groups }, data)];
+        const copy = fccGroups(call, to);
+        const data = { mime: call.tags.has("mime"), ...copy.data, ...(asked === undefined ? {} : { seconds: asked }) };
+        const reason = to.values(call.arguments[0]);
+        return [to.effect("vacation", call.node.span, { reason, ...groups, ...copy.groups }, data)];
       },
     },
   ],
   evaluation: {
     effects: {
       vacation: (host, data, args, span) => {
-        const [reason = "", subject, from, handle, fcc] = ["reason", "subject", "from", "handle", "fcc"].map(
+        const [reason = "", subject, from, handle] = ["reason", "subject", "from", "handle"].map(
           (name) => args[name]?.[0],
         );
         const mime = data.mime === true;
@@ -98,7 +101,7 @@ export const vacation: Extension = {
             reason,
             ...(subject === undefined ? {} : { subject }),
             ...(from === undefined || from === "" ? {} : { from }),
-            ...(fcc === undefined ? {} : { fcc }),
+            ...fccTarget(host, data, args, span),
             addresses: args.addresses ?? [],
             mime,
             period: period(host, data.seconds as number | undefined),
@@ -118,11 +121,4 @@ export const vacationSeconds: Extension = {
   implies: ["vacation"],
   doc: { summary: "`:seconds` on vacation.", example: `vacation :seconds 1800 "In a meeting.";` },
   tags: [{ on: ["vacation"], tag: { name: "seconds", group: ":days or :seconds", value: "number" } }],
-};
-
-export const fcc: Extension = {
-  capability: "fcc",
-  specification: "RFC 8580",
-  doc: { summary: "`:fcc` keeps a copy of the reply.", example: `vacation :fcc "Sent" "Away.";` },
-  tags: [{ on: ["vacation", "notify"], tag: { name: "fcc", value: "string" } }],
 };

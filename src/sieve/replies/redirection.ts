@@ -23,5 +23,9 @@ export function redirection(
   const mail = action.mail.withoutFields(new Set(action.mail.all("return-path")));
   const from = envelope.from === "" ? "" : envelopeFrom(settings.redirectEnvelopeFrom, envelope, settings);
   const trace = `X-Sieve: ${settings.implementation}\r\n${loopField}: ${owner.replace(/[\r\n]/g, "")}\r\n`;
-  return { from, to: [action.address], message: Buffer.concat([Buffer.from(trace), mail.bytes]) };
+  return {
+    from,
+    to: [...(action.members ?? [action.address])],
+    message: Buffer.concat([Buffer.from(trace), mail.bytes]),
+  };
 }

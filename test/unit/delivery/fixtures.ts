@@ -98,7 +98,7 @@ export function memoryStore(fail?: (target: StoreDelivery) => Error | undefined)
     },
     list: absent,
     accounts: absent,
-    folders: absent,
+    mailboxes: absent,
     read: absent,
     remove: absent,
     close: async () => {},

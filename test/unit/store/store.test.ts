@@ -62,7 +62,10 @@ test("one body serves many mailboxes, small or large, and goes with the last of 
       [2, "INBOX", [], 12_000, "000100", "Hello"],
     ],
   );
-  assert.deepEqual(await again.folders("v@x.example"), ["INBOX", "Lists/node"]);
+  assert.deepEqual(await again.mailboxes("v@x.example"), [
+    { name: "INBOX", specialUse: [] },
+    { name: "Lists/node", specialUse: [] },
+  ]);
   assert.deepEqual(await again.accounts(), [
     { account: "u@x.example", messages: 2, octets: 12_005 },
     { account: "v@x.example", messages: 2, octets: 12_005 },
