@@ -63,7 +63,7 @@ async function bothWays(t: TestContext, name: string, third: number, expected: E
   const [address, ours] = [`127.0.${third}.1`, `127.0.${third}.2`];
   const domain = `${name}.test`;
   await expected.start(t, {
-    ...{ folder, address, domain, sink: behindPeer.port, gateway: ours },
+    ...{ folder, address, domain, sink: behindPeer, gateway: ours },
     tls: keysIn(folder, domain, expected.keyMode),
   });
   const gateway = await lab.gateway({

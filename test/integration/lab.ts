@@ -67,6 +67,14 @@ export interface Gateway {
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
+export interface Sink {
+  host: string;
+  port: number;
+  /** Folder with a file for each message. */
+  dump: string;
+  stop(): Promise<void>;
+}
+
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "postern-lab-"));
   constructor() {
@@ -77,12 +85,25 @@ export class Lab {
   readonly #children: ChildProcess[] = [];
   #sinks = 0;
 
-  /** Starts the gateway with `config` over a small default one; resolves when it listens. `port`: for own listeners. */
-  async gateway(config: Record<string, unknown> = {}, script?: string, port?: number): Promise<Gateway> {
-    return this.#gatewayAt(port ?? (await freePort()), config, script);
+  /**
+   * Starts the gateway with `config` over a small default one; resolves when it listens. `port`: for own listeners;
+   * `on`: words that run it on another host.
+   */
+  async gateway(
+    config: Record<string, unknown> = {},
+    script?: string,
+    port?: number,
+    on: readonly string[] = [],
+  ): Promise<Gateway> {
+    return this.#gatewayAt(port ?? (await freePort()), config, script, on);
   }
 
-  #gatewayAt(port: number, config: Record<string, unknown>, script: string | undefined): Promise<Gateway> {
+  #gatewayAt(
+    port: number,
+    config: Record<string, unknown>,
+    script: string | undefined,
+    on: readonly string[],
+  ): Promise<Gateway> {
     const folder = join(this.folder, `gateway-${port}`);
     mkdirSync(folder, { recursive: true });
     const configFile = join(folder, "postern.yaml");
@@ -99,12 +120,13 @@ export class Lab {
       workers: 2,
     };
     writeFileSync(configFile, stringify({ ...base, ...config }));
-    return this.startGateway(configFile, port);
+    return this.startGateway(configFile, port, on);
   }
 
-  async startGateway(configFile: string, port: number): Promise<Gateway> {
+  async startGateway(configFile: string, port: number, on: readonly string[] = []): Promise<Gateway> {
     const folder = resolve(configFile, "..");
-    const child = spawn(process.execPath, [main, "serve", "--config", configFile], {
+    const [program, ...words] = [...on, process.execPath, main, "serve", "--config", configFile];
+    const child = spawn(program!, words, {
       cwd: folder,
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, NODE_NO_WARNINGS: "1" },
@@ -140,7 +162,7 @@ export class Lab {
   }
 
   /** Postfix's smtp-sink on a free port; with `dump`, each message goes to a file of the folder answered. */
-  async sink(options: string[] = [], port?: number): Promise<{ port: number; dump: string; stop(): Promise<void> }> {
+  async sink(options: string[] = [], port?: number, host = "127.0.0.1"): Promise<Sink> {
     const program = peer("smtp-sink");
     if (!program) throw new Error("needs smtp-sink");
     const at = port ?? (await freePort());
@@ -148,13 +170,13 @@ export class Lab {
     mkdirSync(dump);
     chmodSync(dump, 0o777);
     const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
-    const child = spawn(program, [...user, ...options, "-d", `${dump}/%M.`, `127.0.0.1:${at}`, "1000"], {
+    const child = spawn(program, [...user, ...options, "-d", `${dump}/%M.`, `${host}:${at}`, "1000"], {
       stdio: ["ignore", "ignore", "inherit"],
       cwd: dump,
     });
     this.#children.push(child);
-    await until("smtp-sink listens", () => canConnect(at));
-    return { port: at, dump, stop: () => endOf(child, "SIGKILL") };
+    await until("smtp-sink listens", () => canConnect(at, host));
+    return { host, port: at, dump, stop: () => endOf(child, "SIGKILL") };
   }
 
   /** Removes everything; children are killed. */
@@ -193,9 +215,9 @@ function childrenOf(pid: number): number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(/\s+/).filter(Boolean).map(Number);
 }
 
-export function canConnect(port: number): Promise<boolean> {
+export function canConnect(port: number, host = "127.0.0.1"): Promise<boolean> {
   return new Promise((done) => {
-    const socket = connect(port, "127.0.0.1");
+    const socket = connect(port, host);
     socket.once("connect", () => {
       socket.destroy();
       done(true);

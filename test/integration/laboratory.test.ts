@@ -1,32 +1,75 @@
 /**
  * The outbound laboratory: the gateway between real Postfix, Exim and OpenSMTPD servers, each sender and receiver, found
- * by MX records of a real name server. Hosts are addresses of the loopback network; all speak on port 25.
+ * by MX records of a real name server. Each host has a network namespace of its own, DNS is a signed zone of nsd behind
+ * unbound; where those can't be had, hosts are loopback addresses and a test server answers for DNS, and the test says so.
  */
 import assert from "node:assert/strict";
-import { createHash, randomInt, X509Certificate } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { createHash, X509Certificate } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { after, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createTransport } from "nodemailer";
 import { makePki } from "../unit/delivery/certificates.ts";
 import { startDnsServer, type ZoneRecord } from "../unit/dns/server.ts";
-import { dumped, type Gateway, Lab, until } from "./lab.ts";
+import { dumped, type Gateway, Lab, type Sink, until } from "./lab.ts";
+import { missingForNameServers, type NameServerPlan, startNameServers } from "./name-servers.ts";
+import { type Network, openNetwork } from "./network.ts";
 import { missingForLaboratory, type PeerPlan, startExim, startOpenSmtpd, startPostfix } from "./peers.ts";
 
 const lab = new Lab();
-after(() => lab.close());
+const networks: Network[] = [];
+after(async () => {
+  await lab.close();
+  for (const network of networks) network.close();
+});
 
-/** A network of our own within 127/8, so that several laboratories can run at once. */
-const network = `127.${randomInt(2, 255)}.${randomInt(1, 255)}`;
-const host = (number: number): string => `${network}.${number}`;
+function networkOf(t: TestContext, hosts: readonly number[], local?: readonly number[]): Network {
+  const network = openNetwork(t, hosts, local);
+  networks.push(network);
+  return network;
+}
+
+/** Numbers of the hosts that every network here has. */
+const [nameServer, gatewayHost] = [8, 9];
 
 function skipReason(): string | undefined {
   const missing = missingForLaboratory();
   if (missing !== undefined && process.env.POSTERN_REQUIRE_PEERS === "1") throw new Error(missing);
   return missing;
+}
+
+/** Answers "address:port" of the resolver, on the gateway's own host. */
+async function startDns(
+  t: TestContext,
+  network: Network,
+  name: string,
+  zones: Pick<NameServerPlan, "zone" | "unsigned" | "forged">,
+): Promise<string> {
+  const missing = missingForNameServers();
+  if (network.separate && missing === undefined) {
+    const folder = join(lab.folder, name);
+    return startNameServers(t, { ...zones, folder, network, server: nameServer, resolver: gatewayHost });
+  }
+  t.diagnostic(`a test server stands for a validating resolver: ${missing ?? "all hosts share one address space"}`);
+  const dns = await startDnsServer({ ...zones.zone }, { authenticated: true });
+  t.after(() => dns.close());
+  return dns.address;
+}
+
+function planIn(network: Network, sink: Sink): (number: number, domain: string, also?: string[]) => PeerPlan {
+  return (number, domain, also = []) => ({
+    folder: join(lab.folder, `${domain}-${number}`),
+    address: network.host(number),
+    on: network.on(number),
+    range: network.range,
+    domain,
+    also,
+    sink,
+    gateway: network.host(gatewayHost),
+  });
 }
 
 async function submit(server: string, mail: { from: string; to: string; subject: string }): Promise<void> {
@@ -46,12 +89,12 @@ function waiting(gateway: Gateway, recipient: string): Waiting | undefined {
   return (JSON.parse(out) as { messages: Waiting[] }).messages[0];
 }
 
-const settings = (nameServer: string) => ({
-  listeners: [{ address: `${host(9)}:25` }],
+const settings = (network: Network, resolver: string) => ({
+  listeners: [{ address: `${network.host(gatewayHost)}:25` }],
   domains: { local: [] },
-  dns: { servers: [nameServer] },
+  dns: { servers: [resolver] },
   queue: { firstRetry: "1s", maxRetry: "1s", attempts: 100 },
-  relay: { trustedNetworks: ["127.0.0.0/8"], allowSpecialAddresses: true, ipv6: false },
+  relay: { trustedNetworks: [network.range], allowSpecialAddresses: true, ipv6: false },
 });
 
 test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference, fail-over, greylisting, down and up", {
@@ -59,6 +102,8 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
 }, async (t) => {
   const reason = skipReason();
   if (reason) return t.skip(reason);
+  const network = networkOf(t, [1, 2, 3, 4, nameServer, gatewayHost]);
+  const { host } = network;
   const zone: Record<string, ZoneRecord[]> = {
     "postfix.test": [{ MX: [10, "mx.postfix.test"] }],
     "mx.postfix.test": [{ A: host(1) }],
@@ -73,17 +118,9 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
     "gw.test": [{ A: host(9) }],
     "null.test": [{ MX: [0, "."] }],
   };
-  const dns = await startDnsServer(zone);
-  t.after(() => dns.close());
-  const sink = await lab.sink();
-  const plan = (number: number, domain: string, also: string[] = []): PeerPlan => ({
-    folder: join(lab.folder, domain),
-    address: host(number),
-    domain,
-    also,
-    sink: sink.port,
-    gateway: host(9),
-  });
+  const resolver = await startDns(t, network, "dns", { zone });
+  const sink = await lab.sink([], undefined, network.here);
+  const plan = planIn(network, sink);
   const greylist = join(lab.folder, "known-sender");
   const [, exim, openSmtpd] = await Promise.all([
     startPostfix(t, plan(1, "postfix.test", ["pref.test"])),
@@ -91,7 +128,7 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
     startOpenSmtpd(t, plan(3, "osmtpd.test")),
     startExim(t, plan(4, "grey.test"), greylist),
   ]);
-  const gateway = await lab.gateway(settings(dns.address));
+  const gateway = await lab.gateway(settings(network, resolver), undefined, undefined, network.on(gatewayHost));
   const arrived = (subject: string) => dumped(sink.dump).filter((text) => text.includes(`Subject: ${subject}\n`));
   const arrival = (subject: string) => until(subject, () => arrived(subject)[0], 40_000);
 
@@ -111,15 +148,16 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
     }
   }
 
+  const hop = host(gatewayHost);
   // The lower preference first, the other when it is down
-  await submit(host(9), { from: "a@x.test", to: "b@pref.test", subject: "preferred" });
+  await submit(hop, { from: "a@x.test", to: "b@pref.test", subject: "preferred" });
   assert.match(await arrival("preferred"), /^X-Helo-Args: exim\.test/m);
   await exim.stop();
-  await submit(host(9), { from: "a@x.test", to: "b@pref.test", subject: "second choice" });
+  await submit(hop, { from: "a@x.test", to: "b@pref.test", subject: "second choice" });
   assert.match(await arrival("second choice"), /^X-Helo-Args: postfix\.test/m);
 
   // Greylisting
-  await submit(host(9), { from: "a@postfix.test", to: "b@grey.test", subject: "greylisted" });
+  await submit(hop, { from: "a@postfix.test", to: "b@grey.test", subject: "greylisted" });
   await until("two attempts", () => (waiting(gateway, "b@grey.test")?.attempts ?? 0) >= 2);
   assert.match(waiting(gateway, "b@grey.test")!.failure, /greylisted/);
   assert.equal(arrived("greylisted").length, 0);
@@ -128,15 +166,15 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
 
   // Down and up again
   await openSmtpd.stop();
-  await submit(host(9), { from: "a@postfix.test", to: "b@osmtpd.test", subject: "patience" });
+  await submit(hop, { from: "a@postfix.test", to: "b@osmtpd.test", subject: "patience" });
   const failed = await until("an attempt failed", () => waiting(gateway, "b@osmtpd.test")?.recipients[0]?.lastOutcome);
   assert.equal(failed.enhanced, "4.4.1");
   await startOpenSmtpd(t, { ...plan(3, "osmtpd.test"), folder: join(lab.folder, "again") });
   await arrival("patience");
 
   // An MX that is us, and a domain that takes no mail: back to the sender at once
-  await submit(host(9), { from: "loop@postfix.test", to: "b@loop.test", subject: "loop" });
-  await submit(host(9), { from: "null@postfix.test", to: "b@null.test", subject: "null" });
+  await submit(hop, { from: "loop@postfix.test", to: "b@loop.test", subject: "loop" });
+  await submit(hop, { from: "null@postfix.test", to: "b@null.test", subject: "null" });
   const report = (to: string) =>
     until(`report to ${to}`, () => dumped(sink.dump).find((text) => text.includes(`X-Rcpt-Args: <${to}>`)), 40_000);
   assert.match(await report("loop@postfix.test"), /Status: 5\.4\.6/);
@@ -149,6 +187,8 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
 test("MTA-STS and DANE, each asserted on the wire; TLS reports", { timeout: 120_000 }, async (t) => {
   const reason = skipReason();
   if (reason) return t.skip(reason);
+  const network = networkOf(t, [5, nameServer, gatewayHost], [7]);
+  const { host } = network;
   const pki = makePki();
   if (!pki) return t.skip("needs openssl");
   const [certificate, policyHost] = [
@@ -171,61 +211,67 @@ test("MTA-STS and DANE, each asserted on the wire; TLS reports", { timeout: 120_
   const zone: Record<string, ZoneRecord[]> = {
     "_25._tcp.mx.dane.test": tlsa(digest),
     "_25._tcp.mx.fake.test": tlsa(Buffer.alloc(32, 1)),
+    // Believed by nobody: its zone is not signed.
+    "_25._tcp.mx.plain.test": tlsa(Buffer.alloc(32, 2)),
+    // The better host shows another certificate than its TLSA record says.
+    "both.test": [{ MX: [10, "mx.fake.test"] }, { MX: [20, "mx.dane.test"] }],
     "_smtp._tls.good.test": [{ TXT: "v=TLSRPTv1; rua=mailto:tls@reports.test" }],
     "_smtp._tls.bad.test": [{ TXT: "v=TLSRPTv1; rua=mailto:tls@reports.test" }],
   };
-  for (const name of ["good", "bad", "trial", "dane", "fake", "reports"]) {
+  for (const name of ["good", "bad", "trial", "dane", "fake", "reports", "plain", "forged"]) {
     zone[`${name}.test`] = [{ MX: [10, `mx.${name}.test`] }];
     zone[`mx.${name}.test`] = [{ A: host(5) }];
     if (!mode[name]) continue;
     zone[`_mta-sts.${name}.test`] = [{ TXT: "v=STSv1; id=1" }];
     zone[`mta-sts.${name}.test`] = [{ A: host(7) }];
   }
-  // Stands for a resolver that validates DNSSEC: AD is set on every answer.
-  const dns = await startDnsServer(zone, { authenticated: true });
-  t.after(() => dns.close());
-  const sink = await lab.sink();
-  const domains = ["good.test", "bad.test", "trial.test", "dane.test", "fake.test", "reports.test"];
-  await startPostfix(
-    t,
-    {
-      folder: join(lab.folder, "tls"),
-      address: host(5),
-      domain: "mx.good.test",
-      also: domains,
-      sink: sink.port,
-      gateway: host(9),
-    },
-    certificate.key + certificate.cert,
-  );
+  const validated = network.separate && missingForNameServers() === undefined;
+  const resolver = await startDns(t, network, "signed", { zone, unsigned: ["plain.test"], forged: ["forged.test"] });
+  const sink = await lab.sink([], undefined, network.here);
+  const delivered = ["good.test", "dane.test", "both.test", "trial.test", "reports.test"];
+  const waits: Record<string, RegExp> = { "bad.test": /^4\.7\./, "fake.test": /^4\.7\./ };
+  if (validated) {
+    delivered.push("plain.test");
+    waits["forged.test"] = /^4\.4\.3$/;
+  }
+  const domains = [...delivered, ...Object.keys(waits)];
+  const receiver = planIn(network, sink)(5, "mx.good.test", domains);
+  await startPostfix(t, receiver, certificate.key + certificate.cert);
   const ca = join(lab.folder, "ca.pem");
   writeFileSync(ca, pki.ca);
-  const base = settings(dns.address);
+  const base = settings(network, resolver);
   const { port } = policies.address() as AddressInfo;
-  const gateway = await lab.gateway({
-    ...base,
-    workers: 1,
-    relay: {
-      ...base.relay,
-      tls: { ca, mtaStsPort: port, dane: true },
-      tlsReports: { contact: "postmaster@gw.test", every: "8s" },
+  const gateway = await lab.gateway(
+    {
+      ...base,
+      workers: 1,
+      relay: {
+        ...base.relay,
+        tls: { ca, mtaStsPort: port, dane: true },
+        tlsReports: { contact: "postmaster@gw.test", every: "8s" },
+      },
     },
-  });
-  for (const domain of domains) await submit(host(9), { from: "a@x.test", to: `b@${domain}`, subject: domain });
+    undefined,
+    undefined,
+    network.on(gatewayHost),
+  );
+  for (const domain of domains) {
+    await submit(host(gatewayHost), { from: `${domain}@x.test`, to: `b@${domain}`, subject: domain });
+  }
   const arrival = (subject: string) =>
     until(subject, () => dumped(sink.dump).find((text) => text.includes(`Subject: ${subject}\n`)), 30_000);
-  const encrypted = /by mx\.good\.test \(Postfix\)|using TLSv1\.3/;
-  for (const domain of ["good.test", "dane.test", "trial.test", "reports.test"]) {
+  for (const domain of delivered) {
     assert.match(await arrival(domain), /using TLSv1\.3 with cipher/, `${domain} went over TLS`);
   }
-  assert.match(await arrival("good.test"), encrypted);
+  assert.match(await arrival("good.test"), /by mx\.good\.test \(Postfix\)/);
   assert.ok(asked.includes("good") && asked.includes("bad") && asked.includes("trial"));
-  for (const domain of ["bad.test", "fake.test"]) {
+  for (const [domain, status] of Object.entries(waits)) {
     const stays = await until(`${domain} waits`, () => {
       const found = waiting(gateway, `b@${domain}`);
       return found?.failure ? found : undefined;
     });
-    assert.match(stays.recipients[0]!.lastOutcome!.enhanced, /^4\.7\./, stays.failure);
+    t.diagnostic(`${domain}: ${stays.recipients[0]!.lastOutcome!.enhanced} ${stays.failure}`);
+    assert.match(stays.recipients[0]!.lastOutcome!.enhanced, status, stays.failure);
   }
   const reports = await until("TLS reports", () => {
     const found = dumped(sink.dump).filter((text) => text.includes("X-Rcpt-Args: <tls@reports.test>"));
@@ -234,6 +280,67 @@ test("MTA-STS and DANE, each asserted on the wire; TLS reports", { timeout: 120_
   const subjects = reports.map((text) => /^Subject: .*\n/m.exec(text)![0]).join("");
   assert.match(subjects, /Report Domain: good\.test Submitter: gw\.test/);
   assert.match(subjects, /Report Domain: bad\.test Submitter: gw\.test/);
-  assert.equal(dumped(sink.dump).filter((text) => /Subject: (?:bad|fake)\.test/.test(text)).length, 0);
+  // What the receiver saw: handshakes, and no sender of mail that must not be there
+  const log = readFileSync(join(receiver.folder, "log"), "utf8");
+  for (const domain of delivered) assert.match(log, new RegExp(`from=<${domain}@x\\.test>`), domain);
+  for (const domain of Object.keys(waits)) assert.doesNotMatch(log, new RegExp(`from=<${domain}@x\\.test>`), domain);
+  assert.match(log, /lost connection after STARTTLS from/, "hung up on a wrong certificate");
+  assert.equal(dumped(sink.dump).filter((text) => /Subject: (?:bad|fake|forged)\.test/.test(text)).length, 0);
+  await gateway.kill("SIGTERM");
+});
+
+test("a link cut in mid-message: mended in time, the message goes on; the host restarted meanwhile, it is sent again", {
+  timeout: 120_000,
+}, async (t) => {
+  const reason = skipReason();
+  if (reason) return t.skip(reason);
+  const network = networkOf(t, [2, gatewayHost]);
+  if (!network.separate) return t.skip("needs network namespaces: a loopback address has no link to cut");
+  const sink = await lab.sink([], undefined, network.here);
+  const receiver = planIn(network, sink)(2, "far.test");
+  const exim = await startExim(t, receiver);
+  const gateway = await lab.gateway(
+    { ...settings(network, "127.0.0.1:53"), domains: { local: [], routes: { "far.test": `[${network.host(2)}]:25` } } },
+    undefined,
+    undefined,
+    network.on(gatewayHost),
+  );
+  const link = network.link(2);
+  link.slow(400_000);
+  const size = 2_000_000;
+  const arrived = (subject: string) => dumped(sink.dump).filter((text) => text.includes(`Subject: ${subject}\n`));
+  const whole = async (subject: string) => {
+    await until(subject, () => arrived(subject)[0]?.trimEnd().endsWith("the end"), 40_000);
+    await sleep(300);
+    assert.equal(arrived(subject).length, 1, "once");
+    assert.ok(arrived(subject)[0]!.length > size);
+  };
+  /** Cuts the link when a fifth of the message has gone over it. */
+  const cutWithin = async (subject: string) => {
+    const before = link.sent;
+    const text = `${"x".repeat(76)}\n`.repeat(size / 77 + 1);
+    const transport = createTransport({ host: network.host(gatewayHost), port: 25, secure: false, ignoreTLS: true });
+    const envelope = { from: "a@x.test", to: "b@far.test" };
+    await transport.sendMail({ ...envelope, envelope, subject, text: `${text}the end\n` });
+    transport.close();
+    await until("a part is sent", () => link.sent - before > size / 5);
+    link.cut();
+    const passed = link.sent - before;
+    assert.ok(passed < size, `${passed} octets passed`);
+    await sleep(1_500);
+    assert.equal(arrived(subject).length, 0);
+  };
+  await cutWithin("patience");
+  link.mend();
+  await whole("patience");
+  assert.equal(waiting(gateway, "b@far.test"), undefined);
+
+  await cutWithin("restart");
+  await exim.stop();
+  link.mend();
+  const failed = await until("the attempt failed", () => waiting(gateway, "b@far.test")?.recipients[0]?.lastOutcome);
+  t.diagnostic(`restarted: ${failed.enhanced}`);
+  await startExim(t, { ...receiver, folder: join(lab.folder, "far-again") });
+  await whole("restart");
   await gateway.kill("SIGTERM");
 });

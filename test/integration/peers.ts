@@ -1,7 +1,7 @@
 /**
  * Real mail servers for the laboratory: Postfix as installed, Exim and OpenSMTPD from the folder POSTERN_PEERS that
- * `.ci/peers` fills, each in a mount namespace with an /etc, /var and /run of its own. Each serves one address of the
- * loopback network on port 25, sends mail for its own domain to a sink and all other mail to the gateway.
+ * `.ci/peers` fills, each in a mount namespace with an /etc, /var and /run of its own. Each serves one address on port
+ * 25, sends mail for its own domain to a sink and all other mail to the gateway.
  * Needs root.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
@@ -14,14 +14,18 @@ import { until } from "./lab.ts";
 export interface PeerPlan {
   /** Scratch folder of this server; made when missing. */
   folder: string;
-  /** Loopback address to serve port 25 on. */
+  /** Address to serve port 25 on. */
   address: string;
+  /** Words that run a program on the host of this address. */
+  on?: readonly string[];
+  /** Whom it relays for, in CIDR form; default the loopback network. */
+  range?: string;
   /** Domain that ends here; the server's name, too. */
   domain: string;
   /** Further domains that end here. */
   also?: readonly string[];
-  /** Port of the sink on 127.0.0.1 that gets the mail of these domains. */
-  sink: number;
+  /** Gets the mail of these domains. */
+  sink: { host: string; port: number };
   /** Address of the gateway: next hop for all other mail. */
   gateway: string;
   /** Exim: PEM files to offer STARTTLS with. Exim and OpenSMTPD use it in any case where it is offered. */
@@ -65,9 +69,9 @@ export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string)
     // Only for what it takes itself to be: loopback addresses beside .1 are not in the interface list. master.cf binds.
     inet_interfaces: "127.0.0.1",
     inet_protocols: "ipv4",
-    mynetworks: "127.0.0.0/8",
+    mynetworks: plan.range ?? "127.0.0.0/8",
     relayhost: `[${plan.gateway}]`,
-    transport_maps: `inline:{${domainsOf(plan).map((name) => `${name}=smtp:[127.0.0.1]:${plan.sink}`)}}`,
+    transport_maps: `inline:{${domainsOf(plan).map((name) => `${name}=smtp:[${plan.sink.host}]:${plan.sink.port}`)}}`,
     smtp_host_lookup: "native",
     smtp_bind_address: address,
     disable_dns_lookups: "yes",
@@ -101,7 +105,8 @@ export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string)
   writeFileSync(join(etc, "main.cf"), `${main.join("\n")}\n`);
   writeFileSync(join(etc, "master.cf"), `${master.join("\n")}\n`);
   const postfix = (word: string): void => {
-    const { status, stderr } = spawnSync("/usr/sbin/postfix", ["-c", etc, word], { encoding: "utf8" });
+    const [program, ...words] = [...(plan.on ?? []), "/usr/sbin/postfix", "-c", etc, word];
+    const { status, stderr } = spawnSync(program!, words, { encoding: "utf8" });
     if (status !== 0) throw new Error(`postfix ${word}: ${stderr}`);
   };
   postfix("start");
@@ -132,7 +137,7 @@ own:
   driver = manualroute
   domains = ${domainsOf(plan).join(" : ")}
   transport = out
-  route_data = 127.0.0.1::${plan.sink}
+  route_data = ${plan.sink.host}::${plan.sink.port}
   self = send
 others:
   driver = manualroute
@@ -159,7 +164,7 @@ begin retry
 export function startOpenSmtpd(t: TestContext, plan: PeerPlan): Promise<PeerServer> {
   const config = `
 listen on ${plan.address} port 25 hostname ${plan.domain}
-action "own" relay host "smtp://127.0.0.1:${plan.sink}"
+action "own" relay host "smtp://${plan.sink.host}:${plan.sink.port}"
 action "others" relay host "smtp://${plan.gateway}:25"
 match from any for domain { ${domainsOf(plan)
     .map((name) => `"${name}"`)
@@ -212,7 +217,8 @@ ln -s /run /var/run
 /sbin/ldconfig
 ${inside.prepare}
 exec ${inside.command}`;
-  const child = spawn("unshare", ["-m", "sh", "-c", script], { stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const [program, ...words] = [...(plan.on ?? []), "unshare", "-m", "sh", "-c", script];
+  const child = spawn(program!, words, { stdio: ["ignore", "pipe", "pipe"], detached: true });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += String(chunk)));
   t.after(() => endGroup(child));
