@@ -96,6 +96,6 @@ function atom(input: Buffer, from: number, words: Word[]): number | undefined {
 
 /** A string for a reply: quoted where that is possible, else a literal (§4 string). */
 export function written(text: string): string {
-  if (text.length <= 512 && !/[\x00-\x1f\x7f]/.test(text)) return `"${text.replace(/["\\]/g, "\\$&")}"`;
+  if (text.length <= 1_024 && !/[\x00-\x1f\x7f]/.test(text)) return `"${text.replace(/["\\]/g, "\\$&")}"`;
   return `{${Buffer.byteLength(text)}}\r\n${text}`;
 }
