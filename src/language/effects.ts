@@ -54,7 +54,8 @@ export class EffectsOf {
       } else if (s.op === "each") into.loops = true;
       else if (s.op === "stop" || s.op === "return" || s.op === "break") into.leaves = true;
       else if (s.op === "if") into.impureTests ||= !isPure(s.test);
-      else if (s.op === "call") this.collectRoutine(s.routine, into);
+      else if (s.op === "call") add(this.routine(s.routine), into);
+      else if (s.op === "indexed" && s.packed) add(s.packed.effects, into);
     });
     return into;
   }
@@ -72,7 +73,9 @@ export class EffectsOf {
   looksUp(block: Block): boolean {
     let found = false;
     walkStatements([block], (s) => {
-      found ||= s.op === "lookup" || (s.op === "call" && this.routine(s.routine).looksUp);
+      if (s.op === "call") found ||= this.routine(s.routine).looksUp;
+      else if (s.op === "indexed") found ||= s.packed?.effects.looksUp === true;
+      else found ||= s.op === "lookup";
     });
     return found;
   }
@@ -80,16 +83,18 @@ export class EffectsOf {
   private routine(index: number): Effects {
     return (this.routines[index] ??= this.of(this.module.routines[index]!));
   }
+}
 
-  private collectRoutine(index: number, into: EffectsSoFar): void {
-    const callee = this.routine(index);
-    for (const slot of callee.writes) into.writes.add(slot);
-    for (const kind of callee.kinds) into.kinds.add(kind);
-    into.looksUp ||= callee.looksUp;
-    into.leaves ||= callee.leaves;
-    into.loops ||= callee.loops;
-    into.impureTests ||= callee.impureTests;
-  }
+/** What is known of statements that are elsewhere. */
+type Summary = Omit<Effects, "writes" | "kinds"> & { writes: Iterable<SlotIndex>; kinds: Iterable<string> };
+
+function add(summary: Summary, into: EffectsSoFar): void {
+  for (const slot of summary.writes) into.writes.add(slot);
+  for (const kind of summary.kinds) into.kinds.add(kind);
+  into.looksUp ||= summary.looksUp;
+  into.leaves ||= summary.leaves;
+  into.loops ||= summary.loops;
+  into.impureTests ||= summary.impureTests;
 }
 
 /** True when evaluating the test has no side effect whatever its result. */

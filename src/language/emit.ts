@@ -9,21 +9,31 @@
  */
 import { EffectsOf } from "./effects.ts";
 import type { Block, IfStatement, Module, Statement, Subject } from "./ir.ts";
+import { itemOf } from "./pack.ts";
 import { ProbeIndex, type SubjectReader } from "./probe.ts";
 import { RuleTable } from "./rules.ts";
 import { type CompiledModule, drive, type RunLimits, RunState, stateLimits, type Unit } from "./run.ts";
+import { atOnce } from "./slices.ts";
 import { runtimeFor, type SourceContext, type UnitBody, writeUnit } from "./source.ts";
-import { blocksOf, subjectKey, walkStatements, walkTests } from "./walk.ts";
+import { blocksOf, isSharedSubject, subjectKey, walkStatements, walkTests } from "./walk.ts";
 
 type Loops = ReadonlyArray<string | undefined>;
 type Run = Unit["run"];
+type Indexed = Extract<Statement, { op: "indexed" }>;
 
 export function emit(module: Module, limits: RunLimits): CompiledModule {
+  return atOnce(emitting(module, limits));
+}
+
+/** The same, with a yield after each part of the work; few parts take long when the module is packed (pack.ts). */
+export function* emitting(module: Module, limits: RunLimits): Generator<void, CompiledModule> {
   const emitter = new Emitter(module, limits);
+  yield* emitter.prepare();
   const state = stateLimits(module, limits);
   const units = new Map<string, Unit>();
   for (const [entry, block] of Object.entries(module.entries)) {
     if (block.length > 0) units.set(entry, emitter.readyUnit({ block }));
+    yield;
   }
   return {
     entries: Object.keys(module.entries),
@@ -48,6 +58,8 @@ class Emitter implements SourceContext {
   /** Stable subjects by what is asked; the number is the place in RunState.cache. */
   private readonly subjects = new Map<string, number>();
   private readonly invalidated = new Map<string, number[]>();
+  /** Of packed runs, made beforehand. */
+  private readonly indexes = new Map<Statement, ProbeIndex>();
 
   constructor(module: Module, limits: RunLimits) {
     this.module = module;
@@ -55,6 +67,14 @@ class Emitter implements SourceContext {
     this.effects = new EffectsOf(module);
     this.runtime = runtimeFor(limits);
     this.numberSubjects();
+  }
+
+  *prepare(): Generator<void, void> {
+    const packed: Indexed[] = [];
+    walkStatements(blocksOf(this.module), (s) => {
+      if (s.op === "indexed" && s.packed) packed.push(s);
+    });
+    for (const s of packed) this.indexes.set(s, yield* this.index(s));
   }
 
   /** A unit whose code is made on first use, so that rules which never fire cost nothing. */
@@ -92,19 +112,28 @@ class Emitter implements SourceContext {
     return new RuleTable(statements.length, (i) => this.unit({ block: [statements[i]!] }, loops), async);
   }
 
-  chain(rules: readonly IfStatement[], otherwise: Block, loops: Loops, index?: ProbeIndex): RuleTable {
+  chain(rules: readonly IfStatement[], otherwise: Block, loops: Loops): RuleTable {
     const async = this.effects.looksUp(otherwise) || rules.some((rule) => this.effects.looksUp(rule.then));
     return new RuleTable(rules.length, (i) => this.unit({ rule: rules[i]! }, loops), async, {
+      otherwise: this.unit({ block: otherwise }, loops),
+    });
+  }
+
+  indexed(s: Indexed, loops: Loops): RuleTable {
+    const index = this.indexes.get(s) ?? atOnce(this.index(s));
+    const { packed, otherwise } = s;
+    const rule = packed ? (i: number) => itemOf<IfStatement>(packed.rules, i) : (i: number) => s.ifs[i]!;
+    const size = packed ? packed.rules.ends.length : s.ifs.length;
+    const async = this.effects.looksUp(otherwise ? [s, ...otherwise] : [s]);
+    if (!otherwise) return new RuleTable(size, (i) => this.unit({ block: [rule(i)] }, loops), async, { index });
+    return new RuleTable(size, (i) => this.unit({ rule: rule(i) }, loops), async, {
       otherwise: this.unit({ block: otherwise }, loops),
       index,
     });
   }
 
-  indexed(s: Extract<Statement, { op: "indexed" }>, loops: Loops): RuleTable {
-    const index = new ProbeIndex(s.plan, (subject) => this.subjectReader(subject));
-    if (s.otherwise) return this.chain(s.ifs, s.otherwise, loops, index);
-    const async = this.effects.looksUp(s.ifs);
-    return new RuleTable(s.ifs.length, (i) => this.unit({ block: [s.ifs[i]!] }, loops), async, { index });
+  private index(s: Indexed): Generator<void, ProbeIndex> {
+    return ProbeIndex.build(s, (subject) => this.subjectReader(subject));
   }
 
   subjectNumber(subject: Subject): number | undefined {
@@ -133,6 +162,7 @@ class Emitter implements SourceContext {
   private numberSubjects(): void {
     walkStatements(blocksOf(this.module), (s) => {
       if (s.op === "indexed") for (const probe of s.plan.probes) this.numberSubject(probe.subject);
+      if (s.op === "indexed") for (const subject of s.packed?.subjects ?? []) this.numberSubject(subject);
       if (s.op !== "if") return;
       walkTests(s.test, (leaf) => {
         if ("subject" in leaf) this.numberSubject(leaf.subject);
@@ -141,7 +171,7 @@ class Emitter implements SourceContext {
   }
 
   private numberSubject(subject: Subject): void {
-    if (subject.op !== "host" || !subject.stable || subject.args.some((arg) => arg.op !== "const")) return;
+    if (!isSharedSubject(subject)) return;
     const key = subjectKey(subject);
     if (this.subjects.has(key)) return;
     const number = this.subjects.size;

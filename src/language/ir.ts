@@ -47,14 +47,20 @@ export type Value =
   | { op: "host"; name: string; args: Value[]; data?: Data };
 
 /** A list of strings to test. */
-export type Subject =
-  | { op: "one"; value: Value }
-  | { op: "list"; values: Value[] }
-  /**
-   * Strings from the host, e.g. {source:"header", data:{names:["subject"]}}. `stable`: the same (source, data) gives
-   * the same list until an effect listed in `invalidatedBy` ran; emit asks once and shares the answer.
-   */
-  | { op: "host"; source: string; data: Data; args: Value[]; stable: boolean; invalidatedBy: readonly string[] };
+export type Subject = { op: "one"; value: Value } | { op: "list"; values: Value[] } | HostSubject;
+
+/**
+ * Strings from the host, e.g. {source:"header", data:{names:["subject"]}}. `stable`: the same (source, data) gives the
+ * same list until an effect listed in `invalidatedBy` ran; emit asks once and shares the answer.
+ */
+export interface HostSubject {
+  op: "host";
+  source: string;
+  data: Data;
+  args: Value[];
+  stable: boolean;
+  invalidatedBy: readonly string[];
+}
 
 /** How a key is compared with a string of the subject. Numeric kinds compare integers (see `fold: "numeric"`). */
 export type MatchKind =
@@ -132,9 +138,10 @@ export type Statement =
   | { op: "break"; name?: string; span: Span }
   /**
    * Made by the optimiser only: a run of rules behind an index. Semantics: exactly the plain `ifs`, in order. With
-   * `otherwise` (an if/elsif/else chain): only the first true one, and `otherwise` when none is.
+   * `otherwise` (an if/elsif/else chain): only the first true one, and `otherwise` when none is. With `packed` (made by
+   * pack.ts, for emit alone), `ifs` and the entries of the plan are there instead.
    */
-  | { op: "indexed"; ifs: IfStatement[]; otherwise?: Block; plan: IndexPlan; span: Span };
+  | { op: "indexed"; ifs: IfStatement[]; otherwise?: Block; plan: IndexPlan; packed?: PackedRun; span: Span };
 
 export type IfStatement = Extract<Statement, { op: "if" }>;
 
@@ -156,4 +163,29 @@ export interface IndexProbe {
   how: MatchKind;
   fold: Fold;
   entries: Array<{ key: string; rule: number }>;
+}
+
+/** Items as JSON, one behind the other; item i ends at ends[i]. */
+export interface PackedItems {
+  octets: Uint8Array;
+  ends: Uint32Array;
+}
+
+/** Rules as text, and what has to be known of them while they are that. */
+export interface PackedRun {
+  /** One IfStatement an item, without spans. */
+  rules: PackedItems;
+  /** Of each probe of the plan; an item is a piece of its list of entries. */
+  entries: PackedItems[];
+  /** Host subjects whose answers the rules share. */
+  subjects: HostSubject[];
+  /** Effects of all rules together (effects.ts). */
+  effects: {
+    writes: SlotIndex[];
+    kinds: string[];
+    looksUp: boolean;
+    leaves: boolean;
+    loops: boolean;
+    impureTests: boolean;
+  };
 }

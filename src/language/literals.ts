@@ -9,6 +9,8 @@
  * literals must be folded alike. Failure: none.
  */
 
+import { atOnce } from "./slices.ts";
+
 const gramLength = 4;
 const masks = [0, 0xff, 0xffff, 0xffffff, -1] as const;
 /** Looks at the text itself this often per gram and scan, then calls every literal of the gram possible. */
@@ -28,36 +30,32 @@ interface Bucket {
   asked: number;
 }
 
+/** The buckets of one gram length. */
+interface Table {
+  readonly length: number;
+  readonly buckets: ReadonlyMap<number, Bucket>;
+  readonly bits: Uint32Array;
+  readonly shift: number;
+}
+
+/** Literals that are looked at between two yields. */
+const literalsAtOnce = 256;
+
 export class LiteralScan {
-  /** One table of buckets per gram length that occurs, longest first. */
-  private readonly tables: Array<{ length: number; buckets: Map<number, Bucket>; bits: Uint32Array; shift: number }> =
-    [];
+  /** One for each length that occurs, longest first. */
+  private tables: readonly Table[];
   private scans = 0;
 
   /** `owners[i]` is what a hit of `literals[i]` names; literals must not be empty. */
   constructor(literals: readonly string[], owners: readonly number[]) {
-    const byLength = new Map<number, number[]>();
-    for (const [i, literal] of literals.entries()) {
-      const length = Math.min(gramLength, literal.length);
-      const list = byLength.get(length);
-      if (list) list.push(i);
-      else byLength.set(length, [i]);
-    }
-    for (const [length, members] of [...byLength].sort(([a], [b]) => b - a)) {
-      const commonness = new Commonness();
-      for (const i of members) eachGram(literals[i]!, length, (gram) => commonness.add(gram));
-      const buckets = new Map<number, Bucket>();
-      for (const i of members) file(buckets, literals[i]!, length, owners[i]!, commonness);
-      // Sixteen bits a gram: about one false hit in sixteen places.
-      const power = Math.min(24, Math.max(10, Math.ceil(Math.log2(buckets.size * 16))));
-      const bits = new Uint32Array(1 << (power - 5));
-      const shift = 32 - power;
-      for (const gram of buckets.keys()) {
-        const bit = spread(gram) >>> shift;
-        bits[bit >>> 5]! |= 1 << (bit & 31);
-      }
-      this.tables.push({ length, buckets, bits, shift });
-    }
+    this.tables = atOnce(tablesOf(literals, owners));
+  }
+
+  /** The same, with a yield after each part of the work. */
+  static *build(literals: readonly string[], owners: readonly number[]): Generator<void, LiteralScan> {
+    const scan = new LiteralScan([], []);
+    scan.tables = yield* tablesOf(literals, owners);
+    return scan;
   }
 
   /** Appends the owners of all literals that may occur in the text; an owner may come more than once. */
@@ -75,6 +73,39 @@ export class LiteralScan {
       }
     }
   }
+}
+
+function* tablesOf(literals: readonly string[], owners: readonly number[]): Generator<void, Table[]> {
+  const tables: Table[] = [];
+  const byLength = new Map<number, number[]>();
+  for (const [i, literal] of literals.entries()) {
+    const length = Math.min(gramLength, literal.length);
+    const list = byLength.get(length);
+    if (list) list.push(i);
+    else byLength.set(length, [i]);
+  }
+  for (const [length, members] of [...byLength].sort(([a], [b]) => b - a)) {
+    const commonness = new Commonness();
+    for (const [at, i] of members.entries()) {
+      if (at % literalsAtOnce === 0) yield;
+      eachGram(literals[i]!, length, (gram) => commonness.add(gram));
+    }
+    const buckets = new Map<number, Bucket>();
+    for (const [at, i] of members.entries()) {
+      if (at % literalsAtOnce === 0) yield;
+      file(buckets, literals[i]!, length, owners[i]!, commonness);
+    }
+    // Sixteen bits a gram: about one false hit in sixteen places.
+    const power = Math.min(24, Math.max(10, Math.ceil(Math.log2(buckets.size * 16))));
+    const bits = new Uint32Array(1 << (power - 5));
+    const shift = 32 - power;
+    for (const gram of buckets.keys()) {
+      const bit = spread(gram) >>> shift;
+      bits[bit >>> 5]! |= 1 << (bit & 31);
+    }
+    tables.push({ length, buckets, bits, shift });
+  }
+  return tables;
 }
 
 function report(bucket: Bucket, scan: number, text: string, gramEnd: number, hits: number[]): void {

@@ -9,7 +9,7 @@
 import { foldCoarse, folding, foldUnicode } from "./fold.ts";
 import type { Host } from "./host.ts";
 import { contiguous, parseIp, parseIpSet, prefixesOf } from "./ipset.ts";
-import type { Fold, IndexPlan, IndexProbe, MatchKind, Subject } from "./ir.ts";
+import type { Fold, IndexProbe, MatchKind, Statement, Subject } from "./ir.ts";
 import { LiteralScan } from "./literals.ts";
 import {
   type BigNumber,
@@ -20,12 +20,18 @@ import {
   type Tester,
   tester,
 } from "./match.ts";
+import { entriesOf } from "./pack.ts";
 import type { RunState } from "./run.ts";
+import { atOnce } from "./slices.ts";
 
 export type SubjectReader = (slots: string[], host: Host, state: RunState) => readonly string[];
 
-/** What a probe looks for, without where. */
-type Keys = Omit<IndexProbe, "subject">;
+/** What a probe looks for, without where; its entries come in pieces. */
+interface Keys {
+  readonly how: MatchKind;
+  readonly fold: Fold;
+  readonly pieces: Iterable<IndexProbe["entries"]>;
+}
 
 /** Appends the rules that a text can make true. */
 type Find = (text: string, hits: number[]) => void;
@@ -34,9 +40,22 @@ export class ProbeIndex {
   private readonly always: readonly number[];
   private readonly probes: ReadonlyArray<{ read: SubjectReader; find: Find }>;
 
-  constructor(plan: IndexPlan, readerOf: (subject: Subject) => SubjectReader) {
-    this.always = plan.always;
-    this.probes = plan.probes.map((probe) => ({ read: readerOf(probe.subject), find: finder(probe) }));
+  private constructor(always: readonly number[], probes: ProbeIndex["probes"]) {
+    this.always = always;
+    this.probes = probes;
+  }
+
+  /** The index of a run; yields after each part of the work. */
+  static *build(
+    s: Extract<Statement, { op: "indexed" }>,
+    readerOf: (subject: Subject) => SubjectReader,
+  ): Generator<void, ProbeIndex> {
+    const probes: Array<ProbeIndex["probes"][number]> = [];
+    for (const [i, { subject, how, fold }] of s.plan.probes.entries()) {
+      const find = yield* finder({ how, fold, pieces: entriesOf(s, i) });
+      probes.push({ read: readerOf(subject), find });
+    }
+    return new ProbeIndex(s.plan.always, probes);
   }
 
   /** Numbers of the rules that can be true now, ascending. */
@@ -57,8 +76,8 @@ const probedKeys = 8;
 /** `tester` (match.ts) for constant keys, whose cost does not grow with the number of domains, networks or literals. */
 export function testerOfMany(how: MatchKind, fold: Fold, keys: readonly string[], limits: MatchLimits): Tester {
   if (keys.length < probedKeys || !canProbe(how, fold, keys)) return tester(how, fold, keys, limits);
-  const entries = keys.map((key, rule) => ({ key, rule }));
-  const find = finder({ how, fold: how === "contains" && fold !== "unicode" ? "ascii" : fold, entries });
+  const pieces = [keys.map((key, rule) => ({ key, rule }))];
+  const find = atOnce(finder({ how, fold: how === "contains" && fold !== "unicode" ? "ascii" : fold, pieces }));
   return (text) => {
     const hits: number[] = [];
     find(text, hits);
@@ -85,7 +104,9 @@ function merge(hits: readonly number[], always: readonly number[]): number[] {
   return out;
 }
 
-function finder(probe: Keys): Find {
+type Building = Generator<void, Find>;
+
+function finder(probe: Keys): Building {
   switch (probe.how) {
     case "is":
       return hashFinder(probe, folding(probe.fold));
@@ -121,11 +142,14 @@ class RulesByKey<K> {
   }
 }
 
-function hashFinder(probe: Keys, keyOf: (text: string) => string | undefined): Find {
+function* hashFinder(probe: Keys, keyOf: (text: string) => string | undefined): Building {
   const rules = new RulesByKey<string>();
-  for (const { key, rule } of probe.entries) {
-    const folded = keyOf(key);
-    if (folded !== undefined) rules.add(folded, rule);
+  for (const entries of probe.pieces) {
+    for (const { key, rule } of entries) {
+      const folded = keyOf(key);
+      if (folded !== undefined) rules.add(folded, rule);
+    }
+    yield;
   }
   return (text, hits) => {
     const key = keyOf(text);
@@ -142,14 +166,17 @@ function integerKey(text: string): string | undefined {
   return number && (number.negative ? "-" : "") + number.digits;
 }
 
-function domainFinder(probe: Keys): Find {
+function* domainFinder(probe: Keys): Building {
   const fold = folding(probe.fold);
   const rules = new RulesByKey<string>();
   let longest = 0;
-  for (const { key, rule } of probe.entries) {
-    const folded = fold(key);
-    longest = Math.max(longest, folded.length);
-    rules.add(folded, rule);
+  for (const entries of probe.pieces) {
+    for (const { key, rule } of entries) {
+      const folded = fold(key);
+      longest = Math.max(longest, folded.length);
+      rules.add(folded, rule);
+    }
+    yield;
   }
   return (text, hits) => {
     const folded = fold(text);
@@ -163,16 +190,17 @@ function domainFinder(probe: Keys): Find {
 }
 
 /** Prefixes by length; an address asks once for each length in use, at most 33 (IPv4) or 129 times. */
-function cidrFinder(probe: Keys): Find {
+function* cidrFinder(probe: Keys): Building {
   const v4 = new Map<number, RulesByKey<number>>();
   const v6 = new Map<number, RulesByKey<bigint>>();
-  for (const { key, rule } of probe.entries) {
-    for (const range of parseIpSet(key) ?? []) {
-      for (const { bits, base, length } of prefixesOf(range) ?? []) {
+  for (const entries of probe.pieces) {
+    for (const { key, rule } of entries) {
+      for (const { bits, base, length } of (parseIpSet(key) ?? []).flatMap((range) => prefixesOf(range) ?? [])) {
         if (bits === 32) tableFor(v4, length).add(head32(Number(base), length), rule);
         else tableFor(v6, length).add(base >> BigInt(128 - length), rule);
       }
     }
+    yield;
   }
   const [v4Tables, v6Tables] = [[...v4], [...v6]];
   return (text, hits) => {
@@ -197,24 +225,33 @@ function head32(value: number, length: number): number {
   return length === 0 ? 0 : value >>> (32 - length);
 }
 
-function scanFinder(probe: Keys): Find {
+function* scanFinder(probe: Keys): Building {
   const fold = probe.fold === "unicode" ? foldUnicode : foldCoarse;
-  const scan = new LiteralScan(
-    probe.entries.map(({ key }) => fold(key)),
-    probe.entries.map(({ rule }) => rule),
-  );
+  const literals: string[] = [];
+  const owners: number[] = [];
+  for (const entries of probe.pieces) {
+    for (const { key, rule } of entries) {
+      literals.push(fold(key));
+      owners.push(rule);
+    }
+    yield;
+  }
+  const scan = yield* LiteralScan.build(literals, owners);
   return (text, hits) => scan.find(fold(text), hits);
 }
 
 /** gt, ge, lt, le: thresholds in ascending order; those on the right side of the value are hits. */
-function thresholdFinder(probe: Keys): Find {
+function* thresholdFinder(probe: Keys): Building {
   const parse: (text: string) => BigNumber | undefined = probe.fold === "numeric" ? parseNumeric : parseInteger;
-  const thresholds = probe.entries
-    .flatMap(({ key, rule }) => {
+  const thresholds: Array<{ number: BigNumber; rule: number }> = [];
+  for (const entries of probe.pieces) {
+    for (const { key, rule } of entries) {
       const number = parse(key);
-      return number ? [{ number, rule }] : [];
-    })
-    .sort((a, b) => compareNumbers(a.number, b.number));
+      if (number) thresholds.push({ number, rule });
+    }
+    yield;
+  }
+  thresholds.sort((a, b) => compareNumbers(a.number, b.number));
   const below = probe.how === "gt" || probe.how === "ge";
   const orEqual = probe.how === "ge" || probe.how === "le";
   return (text, hits) => {

@@ -4,14 +4,14 @@
  * Invariants: visits every statement reachable from the given blocks (routines are separate blocks: pass them too), in
  * no particular order across branches. Tests nest no deeper than the grammar's nesting budget, so those may recurse.
  */
-import type { Block, IfStatement, Module, Statement, Subject, Test, Value } from "./ir.ts";
+import type { Block, HostSubject, IfStatement, Module, Statement, Subject, Test, Value } from "./ir.ts";
 
 /** All blocks a module starts from. */
 export function blocksOf(module: Module): Block[] {
   return [...Object.values(module.entries), ...module.routines];
 }
 
-/** Visits every statement in the blocks, nested ones included. */
+/** Visits every statement in the blocks, nested ones included, but for those that are packed. */
 export function walkStatements(blocks: readonly Block[], visit: (s: Statement) => void): void {
   const todo = [...blocks];
   for (let block = todo.pop(); block; block = todo.pop()) {
@@ -44,6 +44,11 @@ export function walkValue(value: Value, visit: (v: Value) => void): void {
 export function subjectValues(subject: Subject): readonly Value[] {
   if (subject.op === "one") return [subject.value];
   return subject.op === "list" ? subject.values : subject.args;
+}
+
+/** A run asks the host for such a subject once, until something invalidates the answer. */
+export function isSharedSubject(subject: Subject): subject is HostSubject {
+  return subject.op === "host" && subject.stable && subject.args.every((arg) => arg.op === "const");
 }
 
 /** The same text for subjects that ask the host the same. */

@@ -1,12 +1,15 @@
 /**
- * The optimised program, the plain one and the interpreter do the same on random modules and random sessions.
+ * The optimised program, the packed one, the plain one and the interpreter do the same on random modules and random sessions.
  * POSTERN_DIFF_MODULES sets the number of modules, POSTERN_DIFF_SEED the first seed; a failure names both.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { budgetDefaults } from "../../../src/config/budget.ts";
 import { type CompiledModule, compileModule } from "../../../src/language/compile.ts";
+import { emit } from "../../../src/language/emit.ts";
 import type { Module } from "../../../src/language/ir.ts";
 import { optimise } from "../../../src/language/optimise/optimise.ts";
+import { pack } from "../../../src/language/pack.ts";
 import { verify } from "../../../src/language/verify.ts";
 import { walkStatements } from "../../../src/language/walk.ts";
 import { type Log, Random, randomHost, randomModule, randomSlots } from "./random-module.ts";
@@ -35,6 +38,7 @@ test(`${modules} random modules × ${sessionsPerModule} sessions: one meaning`, 
     const programs = {
       plain: compileModule(module, { optimise: false }),
       optimised: compileModule(module),
+      packed: emit(structuredClone(pack(optimised, 2)), { budget: budgetDefaults }),
     };
     for (let session = 0; session < sessionsPerModule; session++) {
       const sessionSeed = seed * 10_000 + session;
