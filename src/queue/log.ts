@@ -5,72 +5,24 @@
  * `syncMs`; segments are dropped oldest first, so a "removed" record never outlives the message it speaks of. Each
  * segment's header states where the one before it ends: what stands behind that end was never acknowledged.
  * Failure: a write or sync that fails rejects its durable records, keeps the lazy ones for later, and leaves the segment
- * for a new one (after a failed fsync the page cache can't be trusted). A broken record followed by a later commit makes
- * `open` throw DamagedQueueError; a torn tail, which nobody was promised, is cut off.
+ * for a new one (after a failed fsync the page cache can't be trusted). `open` fails as `readLog` does.
  */
 import { basename, join } from "node:path";
-import type { FileLayer } from "./files.ts";
 import {
-  encode,
-  encodedBound,
-  headBytes,
-  intact,
-  kind,
-  type NewRecord,
-  nextMagic,
-  parseHead,
-  type RecordHead,
-  recordBytes,
-} from "./record.ts";
+  type DamagedRange,
+  type Place,
+  type ReadOptions,
+  readLog,
+  type SegmentHeader,
+  segmentName,
+} from "./log-reader.ts";
+import { encode, encodedBound, headBytes, kind, type NewRecord, type RecordHead } from "./record.ts";
 
-/** Where a record stands. */
-export interface Place {
-  segment: number;
-  offset: number;
-  jsonBytes: number;
-  bodyBytes: number;
-}
-
-interface SegmentHeader {
-  segment: number;
-  /** The next free id when the segment was begun: ids stay unique when all messages are gone. */
-  nextId: number;
-  /** Valid length of the segment before this one. */
-  previousEnd: number;
-}
-
-export interface DamagedRange {
-  file: string;
-  from: number;
-  to: number;
-}
-
-export class DamagedQueueError extends Error {
-  readonly ranges: DamagedRange[];
-  constructor(folder: string, ranges: DamagedRange[]) {
-    const first = ranges[0];
-    super(
-      `queue log in ${folder} is damaged (${first?.file} at octet ${first?.from}); ` +
-        "stop the gateway and run `postern queue repair`",
-    );
-    this.name = "DamagedQueueError";
-    this.ranges = ranges;
-  }
-}
-
-export interface LogOptions {
-  folder: string;
-  files: FileLayer;
+export interface LogOptions extends ReadOptions {
   segmentBytes: number;
   commitBytes: number;
-  /** Largest JSON part believed when reading. */
-  maxJson: number;
-  /** Called for each record found, in order of writing. */
-  onRecord: (head: RecordHead, place: Place, json: () => string) => void;
   /** Next free message id, written into new segments. */
   nextId: () => number;
-  /** True: skip damaged ranges and report them in `damage` instead of throwing. */
-  salvage: boolean;
 }
 
 interface Pending {
@@ -83,14 +35,13 @@ interface Pending {
 const lazyMs = 1;
 const syncMs = 1_000;
 const retryMs = 1_000;
-const suffix = ".log";
 
 export class Log {
   readonly #options: LogOptions;
-  readonly #sizes = new Map<number, number>();
+  #sizes = new Map<number, number>();
   readonly #readers = new Map<number, Promise<number>>();
   /** Ranges skipped while salvaging. */
-  readonly damage: DamagedRange[] = [];
+  damage: DamagedRange[] = [];
   #pending: Pending[] = [];
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -101,8 +52,6 @@ export class Log {
   #position = 0;
   /** Number of the last finished fsync. */
   #commit = 0;
-  /** While reading: the record before was the last of its commit. */
-  #commitEnded = true;
   #buffer = Buffer.allocUnsafeSlow(256 * 1024);
   /** Why the last write failed; undefined while all is well. */
   failure: Error | undefined;
@@ -114,7 +63,12 @@ export class Log {
   static async open(options: LogOptions): Promise<Log> {
     const log = new Log(options);
     await options.files.makeFolder(options.folder);
-    const stray = await log.#replay();
+    const { sizes, segment, commit, damage, stray } = await readLog(options);
+    log.#sizes = sizes;
+    log.#segment = segment;
+    log.#position = sizes.get(segment) ?? 0;
+    log.#commit = commit;
+    log.damage = damage;
     await log.#begin();
     for (const record of stray) {
       await new Promise<void>((resolve, reject) => {
@@ -206,7 +160,7 @@ export class Log {
   }
 
   #path(segment: number): string {
-    return join(this.#options.folder, `${String(segment).padStart(10, "0")}${suffix}`);
+    return join(this.#options.folder, segmentName(segment));
   }
 
   async #idle(): Promise<void> {
@@ -337,116 +291,6 @@ export class Log {
     this.#position = bytes;
     this.#commit++;
     this.#sizes.set(segment, bytes);
-  }
-
-  /** Reads all segments; answers whole records found behind a torn spot, which are appended again. */
-  async #replay(): Promise<NewRecord[]> {
-    const { files, folder } = this.#options;
-    const names = (await files.list(folder)).filter((name) => /^\d{10}\.log$/.test(name)).sort();
-    let stray: NewRecord[] = [];
-    let current = await this.#load(names[0]);
-    for (let i = 0; i < names.length; i++) {
-      const name = names[i]!;
-      const segment = Number.parseInt(name, 10);
-      const next = await this.#load(names[i + 1]);
-      const header = current.header;
-      if (this.#segment !== 0 && segment !== this.#segment + 1) {
-        this.#damaged({ file: `${String(this.#segment + 1).padStart(10, "0")}${suffix}`, from: 0, to: 0 });
-      }
-      if (header === undefined && next.name === undefined && !this.#holdsRecord(current.data)) {
-        // The crash came while this segment was being begun: nothing was ever promised in it.
-        await files.unlink(join(folder, name));
-        break;
-      }
-      this.#segment = segment;
-      const end = next.header?.previousEnd;
-      stray = this.#scan(name, segment, current.data, end);
-      this.#sizes.set(segment, this.#position);
-      current = next;
-    }
-    return stray;
-  }
-
-  async #load(name: string | undefined): Promise<{ name?: string; data: Buffer; header?: SegmentHeader }> {
-    const { files, folder } = this.#options;
-    if (name === undefined) return { data: Buffer.alloc(0) };
-    const fd = await files.open(join(folder, name), "read");
-    try {
-      const data = Buffer.allocUnsafeSlow(await files.size(fd));
-      await files.read(fd, data, 0);
-      const head = parseHead(data, 0);
-      if (head?.kind !== kind.segment || !intact(data, 0, head)) return { name, data };
-      const header = JSON.parse(data.toString("utf8", headBytes, headBytes + head.jsonBytes)) as SegmentHeader;
-      return { name, data, header };
-    } finally {
-      await files.close(fd);
-    }
-  }
-
-  #holdsRecord(data: Buffer): boolean {
-    for (let at = nextMagic(data, 0); at >= 0; at = nextMagic(data, at + 1)) {
-      const head = parseHead(data, at);
-      if (head !== undefined && this.#whole(data, at, head)) return true;
-    }
-    return false;
-  }
-
-  #whole(data: Buffer, at: number, head: RecordHead): boolean {
-    return head.jsonBytes <= this.#options.maxJson && intact(data, at, head);
-  }
-
-  /**
-   * Goes over one segment. `end` is its length as the next segment's header states it; undefined for the last segment,
-   * where a torn tail is lawful. Leaves `#position` at the end of what is valid.
-   */
-  #scan(file: string, segment: number, data: Buffer, end: number | undefined): NewRecord[] {
-    const limit = Math.min(end ?? data.length, data.length);
-    if (end !== undefined && data.length < end) this.#damaged({ file, from: data.length, to: end });
-    const stray: NewRecord[] = [];
-    let torn: number | undefined;
-    let at = 0;
-    while (at < limit) {
-      const head = parseHead(data, at);
-      if (head === undefined || !this.#whole(data, at, head)) {
-        const resume = this.#resume(data, at, limit);
-        const next = resume < limit ? parseHead(data, resume) : undefined;
-        // A commit begins only after the one before it is on disk: what is followed by a later one was acknowledged.
-        const tornCommit = this.#commitEnded ? this.#commit + 1 : this.#commit;
-        const lawful = end === undefined && (next === undefined || next.commit <= tornCommit);
-        if (lawful) torn ??= at;
-        else this.#damaged({ file, from: at, to: resume });
-        at = resume;
-        continue;
-      }
-      const json = () => data.toString("utf8", at + headBytes, at + headBytes + head.jsonBytes);
-      if (torn !== undefined) {
-        const bodyAt = at + headBytes + head.jsonBytes;
-        const body = head.bodyBytes > 0 ? Buffer.from(data.subarray(bodyAt, bodyAt + head.bodyBytes)) : undefined;
-        stray.push({ kind: head.kind, id: head.id, json: json(), body });
-      } else {
-        this.#commit = head.commit;
-        this.#commitEnded = head.last;
-        const { jsonBytes, bodyBytes } = head;
-        this.#options.onRecord(head, { segment, offset: at, jsonBytes, bodyBytes }, json);
-      }
-      at += recordBytes(head);
-    }
-    this.#position = end ?? torn ?? data.length;
-    return stray;
-  }
-
-  /** Start of the next whole record behind a broken spot, or `limit`. */
-  #resume(data: Buffer, from: number, limit: number): number {
-    for (let at = nextMagic(data, from + 1); at >= 0 && at < limit; at = nextMagic(data, at + 1)) {
-      const head = parseHead(data, at);
-      if (head !== undefined && this.#whole(data, at, head)) return at;
-    }
-    return limit;
-  }
-
-  #damaged(range: DamagedRange): void {
-    if (!this.#options.salvage) throw new DamagedQueueError(this.#options.folder, [range]);
-    this.damage.push(range);
   }
 }
 

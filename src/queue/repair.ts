@@ -5,7 +5,7 @@
  * Failure: rejects with the file system's error; running it again is safe.
  */
 import { join } from "node:path";
-import type { DamagedRange } from "./log.ts";
+import type { DamagedRange } from "./log-reader.ts";
 import { openSpool, type SpoolOptions } from "./spool.ts";
 
 export interface RepairReport {

@@ -16,11 +16,12 @@ import type { Logger } from "../telemetry/log.ts";
 import { fileBody, memoryBody, SpoolBody } from "./body.ts";
 import { diskFiles, type FileLayer } from "./files.ts";
 import { lockFolder } from "./folder-lock.ts";
-import { DamagedQueueError, type DamagedRange, Log, type Place } from "./log.ts";
+import { Log } from "./log.ts";
+import { DamagedQueueError, type DamagedRange, type Place } from "./log-reader.ts";
 import { MessageCache } from "./message-cache.ts";
 import { type BodyPlace, idNumber, idText, MessageIndex } from "./message-index.ts";
 import { headBytes, kind, type RecordHead } from "./record.ts";
-import { revived, type StoredMessage, storedJson } from "./stored-message.ts";
+import { revived, storedJson, storedSummary, summaryOf } from "./stored-message.ts";
 import {
   type BodySource,
   type BodyWriter,
@@ -49,9 +50,12 @@ export interface SpoolOptions {
 const shards = 256;
 const ioRetryMs = 300_000;
 const compactChunk = 32;
+const readAtOnce = 50;
 const tidyMs = 1_000;
 /** The log is compacted when it is this many times larger than what is alive in it. */
 const slackFactor = 2;
+/** Offsets in a segment have 32 bits, and the last commit in it may go beyond. */
+const largestSegment = 2 ** 31;
 
 export async function openSpool(options: SpoolOptions): Promise<DiskSpool> {
   const spool = new DiskSpool(options);
@@ -110,7 +114,7 @@ export class DiskSpool implements ScheduledSpool {
       this.#log = await Log.open({
         folder: join(this.#folder, "log"),
         files: this.#files,
-        segmentBytes: this.#budget.queueSegmentBytes,
+        segmentBytes: Math.min(this.#budget.queueSegmentBytes, largestSegment),
         commitBytes: this.#budget.queueCommitBytes,
         maxJson: this.#budget.queueRecordMeta,
         onRecord: (head, place, json) => this.#replayed(head, place, json),
@@ -170,7 +174,7 @@ export class DiskSpool implements ScheduledSpool {
     await new Promise<void>((resolve, reject) => {
       const record = { kind: kind.message, id, json, body: bytes };
       const done = (place: Place) => {
-        this.#index.put(id, queued, place, bodyPlaceOf(place, body.size, file));
+        this.#index.put(id, summaryOf(queued), place, bodyPlaceOf(place, body.size, file));
         this.#recent.put(id, queued, bytes);
         this.#announce(queued.id);
         resolve();
@@ -210,6 +214,7 @@ export class DiskSpool implements ScheduledSpool {
     message.size = body.size;
     try {
       await this.#rewrite(number, message, bytes, file, body.size);
+      this.#index.describe(number, summaryOf(message));
     } catch (error) {
       message.size = before;
       body.abort();
@@ -250,7 +255,7 @@ export class DiskSpool implements ScheduledSpool {
     if (place === undefined) return;
     this.#live.set(id, message);
     this.#unwritten.set(id, (this.#unwritten.get(id) ?? 0) + 1);
-    this.#index.describe(id, message);
+    this.#index.describe(id, summaryOf(message));
     const record = { kind: kind.state, id, json: storedJson(message, place.file), body: undefined };
     this.#log.append(record, false, (written) => {
       this.#index.restate(id, written);
@@ -290,10 +295,11 @@ export class DiskSpool implements ScheduledSpool {
 
   async list(filter: QueueFilter): Promise<QueuedMessage[]> {
     const limit = Math.min(filter.limit ?? this.#budget.queueListed, this.#budget.queueListed);
+    const ids = await this.#index.match(filter, this.#now(), limit);
     const messages: QueuedMessage[] = [];
-    for (const id of await this.#index.match(filter, this.#now(), limit)) {
-      const message = this.#held(id) ?? (await this.#load(id));
-      if (message !== undefined) messages.push(message);
+    for (let at = 0; at < ids.length; at += readAtOnce) {
+      const some = ids.slice(at, at + readAtOnce).map((id) => this.#held(id) ?? this.#load(id));
+      for (const message of await Promise.all(some)) if (message !== undefined) messages.push(message);
     }
     return messages;
   }
@@ -346,27 +352,26 @@ export class DiskSpool implements ScheduledSpool {
       this.lost.delete(idText(head.id));
       return;
     }
-    const stored = JSON.parse(json()) as StoredMessage;
+    const summary = storedSummary(json());
     if (head.kind === kind.state) {
       const body = this.#index.bodyPlace(head.id);
       if (body === undefined) this.lost.add(idText(head.id));
       else {
-        this.#index.describe(head.id, revived(head.id, stored, body.bytes));
+        this.#index.describe(head.id, summary);
         this.#index.restate(head.id, place);
       }
       return;
     }
-    const size = stored.bodySize ?? head.bodyBytes;
-    this.#index.put(head.id, revived(head.id, stored, size), place, bodyPlaceOf(place, size, stored.bodyFile));
+    const size = summary.bodySize ?? head.bodyBytes;
+    this.#index.put(head.id, summary, place, bodyPlaceOf(place, size, summary.bodyFile));
     this.lost.delete(idText(head.id));
   }
 
   /** Deletes body files that no message names; a message whose file is missing is damage. */
   async #matchBodyFiles(): Promise<void> {
     const orphans = new Set(await this.#files.list(this.#bodies));
-    for (const id of [...this.#index.ids()]) {
-      const file = this.#index.bodyPlace(id)?.file;
-      if (file === undefined || orphans.delete(file)) continue;
+    for (const [id, file] of [...this.#index.bodyFiles()]) {
+      if (orphans.delete(file)) continue;
       const range = { file: join("bodies", file), from: 0, to: 0 };
       if (!this.#salvage) throw new DamagedQueueError(this.#folder, [range]);
       this.#log.damage.push(range);
@@ -384,7 +389,7 @@ export class DiskSpool implements ScheduledSpool {
     // It may have been loaded, changed or removed by another caller meanwhile.
     const known = this.#held(id);
     if (known !== undefined || !this.#index.has(id)) return known;
-    const message = revived(id, JSON.parse(json.toString("utf8")) as StoredMessage, body.bytes);
+    const message = revived(idText(id), json.toString("utf8"), body.bytes);
     this.#recent.put(id, message, undefined);
     return message;
   }
@@ -461,7 +466,7 @@ export class DiskSpool implements ScheduledSpool {
       const record = { kind: kind.message, id, json: storedJson(message, file), body: bytes };
       const done = (place: Place) => {
         if (this.#index.has(id)) {
-          this.#index.put(id, message, place, bodyPlaceOf(place, size, file));
+          this.#index.move(id, place, bodyPlaceOf(place, size, file));
           this.#recent.put(id, message, bytes);
         }
         resolve();

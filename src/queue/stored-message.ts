@@ -1,28 +1,78 @@
 /**
- * The JSON part of a message's records in the log. Invariants: what the record's head and the recipients say already is
- * not said again: `revived(id, stored, size)` gives back the whole message. Failure: none of its own.
+ * The JSON part of a message's records in the log, two lines: a short one with what the index keeps, so that a large
+ * queue is opened quickly, and one with the rest.
+ * Invariants: what the record's head and the recipients say already is not said again: `revived(id, json, size)` gives
+ * back the whole message. Failure: none of its own; JSON that is none throws SyntaxError.
  */
-import { idText } from "./message-index.ts";
-import type { QueuedMessage } from "./types.ts";
+import { isPending } from "./settlement.ts";
+import type { MessageState, QueuedMessage, QueuedRecipient } from "./types.ts";
 
-export type StoredMessage = Omit<QueuedMessage, "id" | "envelope" | "size"> & {
-  envelope: Omit<QueuedMessage["envelope"], "rcptTo">;
+/** What a filter can ask of a message, and when it is due. Several recipients or destinations stand one a line. */
+export interface Summary {
+  state: MessageState;
+  receivedAt: number;
+  nextAttempt: number;
+  sender: string;
+  recipients: string;
+  /** Of the recipients that are still open. */
+  destinations: string;
+  failure: string;
   bodyFile?: string;
   bodySize?: number;
-};
-
-export function storedJson(message: QueuedMessage, bodyFile: string | undefined): string {
-  const { id: _id, size, envelope, ...rest } = message;
-  const { rcptTo: _rcptTo, ...kept } = envelope;
-  const stored: StoredMessage = { ...rest, envelope: kept };
-  if (bodyFile !== undefined) {
-    stored.bodyFile = bodyFile;
-    stored.bodySize = size;
-  }
-  return JSON.stringify(stored);
 }
 
-export function revived(id: number, stored: StoredMessage, size: number): QueuedMessage {
-  const { bodyFile: _file, bodySize: _size, envelope, ...rest } = stored;
-  return { ...rest, id: idText(id), size, envelope: { ...envelope, rcptTo: [...rest.recipients] } };
+type Rest = Omit<QueuedMessage, "id" | "size" | "envelope" | "state" | "receivedAt" | "nextAttempt" | "failure"> & {
+  envelope: Omit<QueuedMessage["envelope"], "rcptTo" | "mailFrom">;
+};
+
+export function summaryOf(message: QueuedMessage): Summary {
+  const { state, receivedAt, nextAttempt, envelope, recipients, failure } = message;
+  const [only] = recipients;
+  const single = recipients.length === 1 && only !== undefined;
+  return {
+    state,
+    receivedAt,
+    nextAttempt,
+    sender: envelope.mailFrom,
+    recipients: single ? only.address : recipients.map(({ address }) => address).join("\n"),
+    destinations: single ? (only.destination ?? "") : openDestinations(recipients),
+    failure,
+  };
+}
+
+function openDestinations(recipients: QueuedRecipient[]): string {
+  return [...new Set(recipients.filter(isPending).map(({ destination }) => destination ?? ""))].join("\n");
+}
+
+/** `bodyFile`: the name of the body's own file, when it has one. */
+export function storedJson(message: QueuedMessage, bodyFile: string | undefined): string {
+  const { id, size, state, receivedAt, nextAttempt, failure, envelope, ...others } = message;
+  const { rcptTo, mailFrom, ...kept } = envelope;
+  const summary = summaryOf(message);
+  if (bodyFile !== undefined) {
+    summary.bodyFile = bodyFile;
+    summary.bodySize = size;
+  }
+  const rest: Rest = { ...others, envelope: kept };
+  return `${JSON.stringify(summary)}\n${JSON.stringify(rest)}`;
+}
+
+export function storedSummary(json: string): Summary {
+  return JSON.parse(json.slice(0, json.indexOf("\n"))) as Summary;
+}
+
+export function revived(id: string, json: string, size: number): QueuedMessage {
+  const { state, receivedAt, nextAttempt, sender, failure } = storedSummary(json);
+  const { envelope, ...rest } = JSON.parse(json.slice(json.indexOf("\n") + 1)) as Rest;
+  const rcptTo = [...rest.recipients];
+  return {
+    ...rest,
+    id,
+    size,
+    state,
+    receivedAt,
+    nextAttempt,
+    failure,
+    envelope: { ...envelope, mailFrom: sender, rcptTo },
+  };
 }

@@ -12,7 +12,7 @@ import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { budgetWith } from "../../src/config/budget.ts";
-import { DamagedQueueError } from "../../src/queue/log.ts";
+import { DamagedQueueError } from "../../src/queue/log-reader.ts";
 import { repairQueue } from "../../src/queue/repair.ts";
 import { openSpool } from "../../src/queue/spool.ts";
 

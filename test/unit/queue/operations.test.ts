@@ -126,7 +126,7 @@ test("postern queue works on a folder without a gateway, and through the socket 
   assert.equal((await run(queue, data, "list", "--size", "huge")).code, 2);
   assert.equal((await run(queue, data, "dance")).code, 2);
   assert.match((await run(queue, data, "hold", one)).out, /hold: 1 messages/);
-  assert.match((await run(queue, data, "count")).out, /total: 2\nheld: 1\nreceived: 1\n/);
+  assert.match((await run(queue, data, "count")).out, /total: 2\nreceived: 1\nheld: 1\n/);
 
   spool = await open(dir);
   await assert.rejects(open(dir));

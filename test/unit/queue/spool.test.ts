@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { budgetWith } from "../../../src/config/budget.ts";
 import { diskFiles, type FileLayer } from "../../../src/queue/files.ts";
-import { DamagedQueueError } from "../../../src/queue/log.ts";
+import { DamagedQueueError } from "../../../src/queue/log-reader.ts";
 import { repairQueue } from "../../../src/queue/repair.ts";
 import { QueueError } from "../../../src/queue/types.ts";
 import { failingFiles, newMessage, open, put, scratch, silent, textOf } from "./fixtures.ts";
