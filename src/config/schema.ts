@@ -49,6 +49,10 @@ const tls = z.strictObject({
   key: filePath.describe("PEM file with the private key"),
   mode: z.enum(["starttls", "implicit"]).default("starttls").describe("offer STARTTLS, or TLS from the first byte"),
   clientCa: filePath.optional().describe("PEM file: client certificates signed by it are recorded as verified"),
+  groups: z
+    .array(z.string().regex(/^[\w-]+$/, "a group's name, such as X25519"))
+    .default([])
+    .describe("key exchange groups in order of preference; empty: OpenSSL's, the post-quantum X25519MLKEM768 first"),
   sni: z
     .array(z.strictObject({ host: domainName, cert: filePath, key: filePath }))
     .default([])
@@ -203,6 +207,17 @@ export const configSchema = z.strictObject({
         .array(z.strictObject({ name: z.string().regex(/^\S+$/, "write a name without blanks"), file: filePath }))
         .default([])
         .describe("files of lines <pattern> <host>: which back end serves an address; asked in order"),
+      frontEnd: z
+        .strictObject({
+          verify: z.boolean().default(true).describe("ask the back end at RCPT whether it takes the recipient"),
+          authenticate: z
+            .boolean()
+            .default(false)
+            .describe("users of the maps log in with AUTH PLAIN or LOGIN, checked at their back end"),
+        })
+        .nullable()
+        .default(null)
+        .describe("a recipient that a user map names goes to its back end, whatever its domain, and anyone may write to it"),
       aliases: z
         .record(z.string(), z.union([z.string(), z.array(z.string())]))
         .default({})

@@ -138,6 +138,7 @@ function readTls(tls: NonNullable<ListenerConfig["tls"]>, ticketKeys: string): L
   return {
     mode: tls.mode,
     certificates: [pair(tls), ...tls.sni.map((entry) => ({ ...pair(entry), host: entry.host }))],
+    ...(tls.groups.length > 0 ? { groups: tls.groups } : {}),
     ...(tls.clientCa ? { clientCa: readFileSync(tls.clientCa, "utf8") } : {}),
     ticketKeys: Buffer.from(ticketKeys, "base64"),
   };

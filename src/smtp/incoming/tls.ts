@@ -23,6 +23,8 @@ export interface ListenerTls {
   minVersion?: "TLSv1.2" | "TLSv1.3";
   /** Asks for client certificates and checks them against these CAs (PEM). Never required: policy decides. */
   clientCa?: string;
+  /** Names of key exchange groups, best first; absent: OpenSSL's own choice. An unknown name throws at load. */
+  groups?: readonly string[];
   /** 48 octets shared by all workers, so that any of them resumes a session. */
   ticketKeys?: Buffer;
 }
@@ -66,6 +68,7 @@ export class TlsContexts {
         minVersion: options.minVersion ?? "TLSv1.2",
         sessionIdContext: "postern",
         ...(options.clientCa === undefined ? {} : { ca: options.clientCa }),
+        ...(options.groups === undefined ? {} : { ecdhCurve: options.groups.join(":") }),
         ...(options.ticketKeys === undefined ? {} : { ticketKeys: options.ticketKeys }),
       });
       // A host named by the configuration goes before what other certificates cover.

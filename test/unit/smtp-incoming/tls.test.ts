@@ -56,6 +56,14 @@ test("TLS 1.2 and 1.3 only, no cipher without forward secrecy and AEAD", () =>
     assert.equal(await failure(site, {}), "connected with TLSv1.3");
   }));
 
+test("key exchange groups are those of the options, best first; an unknown one is refused at load", () =>
+  withSite({ tls: { mode: "implicit", certificates: [one], groups: ["P-384", "X25519"] } }, async (site) => {
+    const offered = { maxVersion: "TLSv1.3", minVersion: "TLSv1.3" } as const;
+    assert.equal(await failure(site, { ...offered, ecdhCurve: "X25519:P-384" }), "connected with TLSv1.3");
+    assert.doesNotMatch(await failure(site, { ...offered, ecdhCurve: "P-256" }), /^connected/);
+    assert.throws(() => new TlsContexts({ mode: "implicit", certificates: [one], groups: ["P-257"] }));
+  }));
+
 test("sessions resume, across listeners that share ticket keys", async () => {
   const tls = { mode: "implicit", certificates: [one], ticketKeys: Buffer.alloc(48, 7) } as const;
   await withSite({ tls }, async (first) => {
