@@ -5,7 +5,7 @@
 import { networkInterfaces } from "node:os";
 import type { Config } from "../config/schema.ts";
 import type { DelivererOptions } from "../delivery/deliverer.ts";
-import type { TlsReports } from "../delivery/tls/report.ts";
+import type { TlsResults } from "../delivery/tls/report.ts";
 import { matchGlob, parseGlob } from "../language/glob.ts";
 import type { DestinationLimits } from "../queue/destination.ts";
 import type { SharedState } from "../state/types.ts";
@@ -14,13 +14,14 @@ import { splitAddress } from "./supervisor.ts";
 
 export function deliveryOptions(
   live: Live,
-  shared: { state: SharedState; tlsReports: TlsReports | undefined },
+  shared: { state: SharedState; tlsReports: TlsResults | undefined },
 ): Omit<DelivererOptions, "resolver" | "store" | "budget"> {
   const { config, directory, rewriting } = live;
   const { relay, domains } = config;
   return {
     hostName: config.server.name,
     isLocal: (domain) => directory.isLocal(domain),
+    hasBackEnd: (address) => live.hasBackEnd(address),
     routes: domains.routes,
     userMaps: rewriting.userMaps,
     smartHosts: smartHosts(config),

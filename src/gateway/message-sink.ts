@@ -5,7 +5,7 @@
  * octet is looked at here; a refusal before the end is remembered and given at the final dot (smtpfilters.md §7.2).
  * Failure: commit errors become the QueueError's outcome; an aborted message leaves nothing.
  */
-import type { AggregateCollector } from "../checks/dmarc/aggregate.ts";
+import { countForAggregate } from "../checks/dmarc/aggregate.ts";
 import type { MessageSource } from "../checks/message.ts";
 import { editHeaders, editOfEffect, type HeaderEdit } from "../message/edit.ts";
 import type { Envelope } from "../message/envelope.ts";
@@ -15,6 +15,7 @@ import { buildReceived } from "../message/received.ts";
 import type { EventName, EventResult, PolicyEffect, PolicySession } from "../policy/types.ts";
 import { type BodySource, type BodyWriter, type NewMessage, QueueError, type Spool } from "../queue/types.ts";
 import type { MaybePromise, MessageSink, SmtpClientInfo } from "../smtp/incoming/hooks.ts";
+import type { Counts } from "../state/tally.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { findingEdits, withoutForgedFields } from "./authentication.ts";
@@ -29,7 +30,7 @@ export interface MessageServices {
   metrics: Metrics;
   facts(live: Live, client: SmtpClientInfo): SessionFacts;
   /** Counts results for the domains' owners; undefined when no reports are sent. */
-  dmarcReports?: AggregateCollector | undefined;
+  dmarcReports?: Counts | undefined;
   /** Resolves with the verdict of processing, or undefined when `timeoutMs` passed first (smtpfilters.md §7.4). */
   processed(id: string, timeoutMs: number): Promise<Outcome | undefined>;
 }
@@ -229,7 +230,8 @@ class WatchedSink extends PlainSink {
     const passed = authentication.dmarc.result === "pass" ? "pass" : "none";
     const disposition = this.#refusal ? "reject" : quarantined ? "quarantine" : passed;
     const sourceIp = client.remoteIp;
-    dmarcReports.add({ sourceIp, envelopeFrom: envelope.mailFrom, disposition, authentication });
+    const message = { sourceIp, envelopeFrom: envelope.mailFrom, disposition, authentication } as const;
+    countForAggregate(message, dmarcReports);
   }
 
   /** The fields that say what was found. */

@@ -8,13 +8,11 @@
 import { getServers } from "node:dns";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { AggregateCollector } from "../checks/dmarc/aggregate.ts";
 import { GeoIp } from "../checks/geoip/geoip.ts";
 import type { Config } from "../config/schema.ts";
 import { createDeliverer, type PostalDeliverer } from "../delivery/deliverer.ts";
 import { expandRecipients } from "../delivery/expand.ts";
 import { deliverToQuarantine, quarantineReason } from "../delivery/quarantine.ts";
-import { TlsReports } from "../delivery/tls/report.ts";
 import { createResolver } from "../dns/resolver.ts";
 import { createProcessor } from "../processing/processor.ts";
 import { controlPath, serveOperations } from "../queue/control.ts";
@@ -30,7 +28,6 @@ import type { ManagedStore } from "../store/types.ts";
 import { type Logger, moduleLogger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { deliveryOptions, destinationLimits } from "./delivery-options.ts";
-import { sendDmarcReports } from "./dmarc-reports.ts";
 import { createFacts } from "./facts.ts";
 import { createFilters } from "./filters.ts";
 import { openListeners } from "./listeners.ts";
@@ -40,11 +37,11 @@ import { createMessageEvents } from "./message-events.ts";
 import { Observers } from "./observers.ts";
 import { PolicyLists } from "./policy-lists.ts";
 import { PolicyServices } from "./policy-services.ts";
+import { Reports } from "./reports.ts";
 import type { TrialCounts } from "./shadow.ts";
 import { createSieveChain, type SieveChainOptions } from "./sieve-scripts.ts";
 import { createSeal } from "./signing.ts";
-import { compileSnapshot, type Snapshot } from "./snapshot.ts";
-import { sendTlsReports } from "./tls-reports.ts";
+import { type Compiled, openSnapshot, type Snapshot } from "./snapshot.ts";
 import { Verdicts } from "./verdicts.ts";
 import { createWatchedReception } from "./watch.ts";
 
@@ -61,7 +58,7 @@ export interface Services {
 }
 
 export interface WorkerPlan {
-  snapshot: Snapshot;
+  compiled: Compiled;
   index: number;
   shards: readonly number[];
   /** Base64; the same for all workers, so that TLS sessions resume at any of them. */
@@ -77,9 +74,7 @@ const mib = 1024 * 1024;
 const shardWaitMs = 15_000;
 
 export async function startServices(plan: WorkerPlan): Promise<Services> {
-  const compiled = compileSnapshot(plan.snapshot);
-  if (!compiled.ok) throw new Error(compiled.problems);
-  let live = makeLive(compiled.compiled);
+  let live = makeLive(plan.compiled);
   const { config, budget } = live;
   const { log } = plan;
   const metrics = new Metrics();
@@ -118,7 +113,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     await lists.open(live.program);
     if (live.candidate) await lists.open(live.candidate);
     const observers = new Observers(plan.index, moduleLogger(log, "GATEWAY"));
-    observers.take(live, compiled.compiled.texts);
+    observers.take(live, plan.compiled.texts);
     closers.push(() => observers.close());
     const facts = createFacts({ live: () => live, resolver, state, geoip, lists, log });
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
@@ -131,15 +126,12 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const openLists: SieveChainOptions["openLists"] = (files) => lists.openNamed(files);
     const sieveLog = moduleLogger(log, "PROCESSING");
     const sieve = await createSieveChain(live, { scripts, state, store, openLists, log: sieveLog });
-    const { tlsReports: reporting } = config.relay;
-    const tlsReports =
-      reporting === null
-        ? undefined
-        : new TlsReports({ organization: config.server.name, contact: reporting.contact, budget });
+    const reports = await Reports.open(config, budget, moduleLogger(log, "GATEWAY"));
+    closers.push(() => reports.close());
     const seal = createSeal({ live: () => live, context: facts.checkContext, log: moduleLogger(log, "SMTP-OUT") });
     const makeDeliverer = (): PostalDeliverer =>
       createDeliverer({
-        ...deliveryOptions(live, { state, tlsReports }),
+        ...deliveryOptions(live, { state, tlsReports: reports.tls }),
         resolver,
         store,
         budget,
@@ -231,14 +223,13 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     );
     closers.push(() => gauge.close());
 
-    const { reports: dmarcReporting } = config.authentication;
-    const dmarcReports = dmarcReporting === null ? undefined : new AggregateCollector(budget);
     const factory = createWatchedReception({
-      dmarcReports,
+      dmarcReports: reports.dmarc,
       policyServices,
       recording: () => observers.recording,
       trial: () => observers.trial,
       live: () => live,
+      backEnds: () => deliverer.backEnds,
       spool: spools[0]!,
       log: moduleLogger(log, "SMTP-IN"),
       facts: facts.ofSession,
@@ -255,35 +246,8 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const managesieve = scripts && (await openManageSieve(live, scripts, moduleLogger(log, "GATEWAY")));
     if (managesieve) closers.push(() => managesieve.close());
     for (const scheduler of schedulers) scheduler.start();
-    if (reporting !== null && tlsReports !== undefined) {
-      const from = reporting.from || `postmaster@${config.server.name}`;
-      const sender = { reports: tlsReports, resolver, spool: spools[0]!, hostName: config.server.name, from, log };
-      const timer = setInterval(() => void sendTlsReports(sender), reporting.every);
-      closers.push(() => clearInterval(timer));
-    }
-    if (dmarcReporting !== null && dmarcReports !== undefined) {
-      const reporter = {
-        organization: config.server.name,
-        email: dmarcReporting.contact,
-        instance: String(plan.index),
-      };
-      const context = () => facts.checkContext(live);
-      const sender = {
-        collector: dmarcReports,
-        context,
-        spool: spools[0]!,
-        reporter,
-        log: moduleLogger(log, "GATEWAY"),
-      };
-      let begun = Date.now();
-      const send = (): void => {
-        const from = begun;
-        begun = Date.now();
-        void sendDmarcReports(sender, from, begun);
-      };
-      const timer = setInterval(send, dmarcReporting.every);
-      closers.push(() => clearInterval(timer));
-    }
+    reports.start({ spool: spools[0]!, context: () => facts.checkContext(live) });
+    closers.push(() => reports.stop());
     const sampler = setInterval(() => {
       metrics.set("postern_sessions", listeners.sessionCount);
       metrics.set(
@@ -300,7 +264,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
       trial: () => observers.takeCounts(),
       stopTrial: () => observers.stopTrial(),
       async reload(snapshot) {
-        const next = compileSnapshot(snapshot);
+        const next = await openSnapshot(snapshot);
         if (!next.ok) throw new Error(next.problems);
         const fresh = makeLive(next.compiled);
         await lists.open(fresh.program);

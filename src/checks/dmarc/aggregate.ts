@@ -1,13 +1,12 @@
 /**
- * DMARC aggregate reports (RFC 9990), opt-in: results are counted by domain and written as XML at the period's end.
- * Invariants: equal rows are one row with a count; at most `reportDomains` domains and `reportRows` rows a domain are
- * held, what comes beyond is counted in `dropped`; every value is escaped. The collector is in memory: a restart loses
- * the period so far, which a receiver may do (reports are best effort).
+ * DMARC aggregate reports (RFC 9990), opt-in: results are counted by domain and published policy, and written as XML
+ * when the period is over. Equal rows are one row with a count; where they are kept is the tally's (state/tally.ts).
+ * Invariant: every value in the XML is escaped. Failure: none.
  */
-
-import type { Budget } from "../../config/budget.ts";
+import { createHash } from "node:crypto";
+import type { Counts, Taken } from "../../state/tally.ts";
 import type { Authentication } from "../authenticate.ts";
-import type { DmarcPolicy, DmarcRecord } from "./record.ts";
+import { type DmarcPolicy, type DmarcRecord, parseDmarcRecord } from "./record.ts";
 
 export interface ReportedMessage {
   sourceIp: string;
@@ -17,8 +16,8 @@ export interface ReportedMessage {
   authentication: Authentication;
 }
 
+/** Seconds since the epoch; `end` is the last second of the period. */
 export interface ReportPeriod {
-  /** Seconds since the epoch. */
   begin: number;
   end: number;
 }
@@ -27,8 +26,6 @@ export interface Reporter {
   organization: string;
   /** Contact of the reporter. */
   email: string;
-  /** Tells the reports of several processes on one period apart. */
-  instance?: string;
 }
 
 export interface AggregateReport {
@@ -36,19 +33,56 @@ export interface AggregateReport {
   domain: string;
   record: DmarcRecord;
   reportId: string;
+  period: ReportPeriod;
   xml: string;
 }
 
+/** What messages must have in common to be counted together. */
 interface Row {
-  xml: string;
-  sourceIp: string;
-  evaluated: string;
-  count: number;
+  ip: string;
+  disposition: string;
+  /** Aligned and passed. */
+  dkim: boolean;
+  spf: boolean;
+  headerFrom: string;
+  envelopeFrom: string;
+  signatures: ReadonlyArray<{ domain: string; selector: string; result: string }>;
+  sender: { domain: string; scope: "helo" | "mfrom"; result: string };
 }
 
-interface DomainRows {
-  record: DmarcRecord;
-  rows: Map<string, Row>;
+/** Counts a message; without a record that asks for reports nothing is kept. */
+export function countForAggregate(message: ReportedMessage, counts: Counts): void {
+  const { dkim, dmarc, spf } = message.authentication;
+  if (dmarc.record === undefined || dmarc.record.rua.length === 0) return;
+  const row: Row = {
+    ip: message.sourceIp,
+    disposition: message.disposition,
+    dkim: dmarc.dkim.domain !== undefined,
+    spf: dmarc.spf.domain !== undefined,
+    headerFrom: dmarc.fromDomain,
+    envelopeFrom: message.envelopeFrom.slice(message.envelopeFrom.lastIndexOf("@") + 1),
+    signatures: dkim
+      .filter(({ domain }) => domain !== "")
+      .map(({ domain, selector, result }) => ({ domain, selector, result })),
+    sender: { domain: spf.domain, scope: spf.identity === "helo" ? "helo" : "mfrom", result: spf.result },
+  };
+  // A report has one published policy: a record that changes within the period makes a report of its own.
+  counts.count(dmarc.domain, dmarc.record.text, JSON.stringify(row));
+}
+
+/** Writes the report of what was counted for one domain. */
+export function aggregateReport(taken: Taken, reporter: Reporter): AggregateReport {
+  const record = parseDmarcRecord(taken.about);
+  if (record === undefined) throw new TypeError(`counted for what is no DMARC record: ${taken.about}`);
+  const { domain } = taken;
+  const period = { begin: Math.floor(taken.begins / 1_000), end: Math.ceil(taken.ends / 1_000) - 1 };
+  const records = taken.rows.map(({ row, count }) => recordXml(JSON.parse(row) as Row, count));
+  // Late counts of a period that was reported already make another report, which must have a name of its own.
+  const digest = createHash("sha256").update(taken.about).update(records.join("")).digest("hex").slice(0, 12);
+  const reportId = `${period.begin}.${period.end}.${digest}`;
+  const parts = [metadata(reportId, period, reporter), published(domain, record), ...records];
+  const head = '<?xml version="1.0" encoding="UTF-8"?>\n<feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0">\n';
+  return { domain, record, reportId, period, xml: `${head}${parts.join("\n")}\n</feedback>\n` };
 }
 
 /** Characters that XML 1.0 can't hold are replaced, the five special ones escaped. */
@@ -62,77 +96,22 @@ function element(name: string, value: string): string {
   return `<${name}>${escapeXml(value)}</${name}>`;
 }
 
-function authResults({ dkim, spf }: Authentication): string {
-  const signatures = dkim
-    .filter(({ domain }) => domain !== "")
-    .map(({ domain, selector, result }) => {
-      return `<dkim>${element("domain", domain)}${element("selector", selector)}${element("result", result)}</dkim>`;
-    });
-  const scope = spf.identity === "helo" ? "helo" : "mfrom";
-  const sender = `<spf>${element("domain", spf.domain)}${element("scope", scope)}${element("result", spf.result)}</spf>`;
-  return `<auth_results>${signatures.join("")}${sender}</auth_results>`;
-}
-
-export class AggregateCollector {
-  readonly #budget: Budget;
-  readonly #domains = new Map<string, DomainRows>();
-  #dropped = 0;
-
-  constructor(budget: Budget) {
-    this.#budget = budget;
-  }
-
-  /** Messages that no longer fitted. */
-  get dropped(): number {
-    return this.#dropped;
-  }
-
-  /** Counts a message; without a record that asks for reports nothing is kept. */
-  add(message: ReportedMessage): void {
-    const { dmarc } = message.authentication;
-    if (dmarc.record === undefined || dmarc.record.rua.length === 0) return;
-    let held = this.#domains.get(dmarc.domain);
-    if (held === undefined) {
-      if (this.#domains.size >= this.#budget.reportDomains) {
-        this.#dropped += 1;
-        return;
-      }
-      held = { record: dmarc.record, rows: new Map() };
-      this.#domains.set(dmarc.domain, held);
-    }
-    const domainOf = (address: string) => address.slice(address.lastIndexOf("@") + 1);
-    const evaluated =
-      element("disposition", message.disposition) +
-      element("dkim", dmarc.dkim.domain === undefined ? "fail" : "pass") +
-      element("spf", dmarc.spf.domain === undefined ? "fail" : "pass");
-    const identifiers =
-      element("header_from", dmarc.fromDomain) + element("envelope_from", domainOf(message.envelopeFrom));
-    const xml = `<identifiers>${identifiers}</identifiers>${authResults(message.authentication)}`;
-    const key = `${message.sourceIp}\n${evaluated}\n${xml}`;
-    const row = held.rows.get(key);
-    if (row !== undefined) row.count += 1;
-    else if (held.rows.size >= this.#budget.reportRows) this.#dropped += 1;
-    else held.rows.set(key, { xml, sourceIp: message.sourceIp, evaluated, count: 1 });
-  }
-
-  /** Writes a report for each domain and begins anew. */
-  drain(period: ReportPeriod, reporter: Reporter): AggregateReport[] {
-    const reports = [...this.#domains].map(([domain, { record, rows }]): AggregateReport => {
-      const instance = reporter.instance === undefined ? "" : `.${reporter.instance}`;
-      const reportId = `${domain}.${period.begin}.${period.end}${instance}`;
-      const parts = [metadata(reportId, period, reporter), published(domain, record)];
-      for (const row of rows.values()) {
-        const counted = element("source_ip", row.sourceIp) + element("count", String(row.count));
-        const evaluated = `<policy_evaluated>${row.evaluated}</policy_evaluated>`;
-        parts.push(`<record><row>${counted}${evaluated}</row>${row.xml}</record>`);
-      }
-      const head = '<?xml version="1.0" encoding="UTF-8"?>\n<feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0">\n';
-      return { domain, record, reportId, xml: `${head}${parts.join("\n")}\n</feedback>\n` };
-    });
-    this.#domains.clear();
-    this.#dropped = 0;
-    return reports;
-  }
+function recordXml(row: Row, count: number): string {
+  const result = (passed: boolean) => (passed ? "pass" : "fail");
+  const evaluated =
+    element("disposition", row.disposition) + element("dkim", result(row.dkim)) + element("spf", result(row.spf));
+  const counted = element("source_ip", row.ip) + element("count", String(count));
+  const identifiers = element("header_from", row.headerFrom) + element("envelope_from", row.envelopeFrom);
+  const signatures = row.signatures.map(
+    (signature) =>
+      `<dkim>${element("domain", signature.domain)}${element("selector", signature.selector)}${element("result", signature.result)}</dkim>`,
+  );
+  const { domain, scope, result: said } = row.sender;
+  const sender = `<spf>${element("domain", domain)}${element("scope", scope)}${element("result", said)}</spf>`;
+  return (
+    `<record><row>${counted}<policy_evaluated>${evaluated}</policy_evaluated></row>` +
+    `<identifiers>${identifiers}</identifiers><auth_results>${signatures.join("")}${sender}</auth_results></record>`
+  );
 }
 
 function metadata(reportId: string, { begin, end }: ReportPeriod, reporter: Reporter): string {

@@ -8,7 +8,7 @@ import { DnsError } from "../../dns/types.ts";
 import { domainOf } from "../../message/envelope.ts";
 import { printable } from "../../message/outcome.ts";
 import type { CheckContext } from "../types.ts";
-import type { AggregateReport, Reporter, ReportPeriod } from "./aggregate.ts";
+import type { AggregateReport, Reporter } from "./aggregate.ts";
 import { isDmarcRecord } from "./record.ts";
 import { TreeWalk } from "./walk.ts";
 
@@ -42,12 +42,11 @@ export function reportMail(
   to: string,
   reporter: Reporter,
   receiver: string,
-  period: ReportPeriod,
   now: Date,
 ): Buffer {
-  const id = report.reportId.replace(/[^A-Za-z0-9.-]/g, "-");
-  const unique = reporter.instance === undefined ? "" : `!${reporter.instance}`;
-  const file = `${receiver}!${report.domain}!${period.begin}!${period.end}${unique}.xml.gz`;
+  const { period, reportId: id } = report;
+  const unique = id.slice(id.lastIndexOf(".") + 1);
+  const file = `${receiver}!${report.domain}!${period.begin}!${period.end}!${unique}.xml.gz`;
   const boundary = `=_dmarc_${period.end}`;
   const attachment =
     gzipSync(report.xml)

@@ -13,7 +13,7 @@ import { lookUpTlsa, type Tlsa, verifyDane } from "./dane.ts";
 import { type Protection, plainProtection, verifyPkix } from "./demand.ts";
 import { type StsBudget, StsPolicies } from "./mta-sts.ts";
 import { stsAllows } from "./records.ts";
-import type { PolicyType, TlsReports } from "./report.ts";
+import type { PolicyType, TlsResults } from "./report.ts";
 
 export interface TlsSettings {
   /** Trusted roots in PEM instead of the built-in ones. */
@@ -25,7 +25,7 @@ export interface TlsSettings {
   /** HTTPS port of policy hosts; anything but 443 is for tests. */
   stsPort?: number;
   /** Counts for TLS reports. */
-  reports?: TlsReports;
+  reports?: TlsResults;
   /** Keeps MTA-STS policies over restarts and for all workers. */
   state?: Pick<SharedState, "get" | "set">;
 }

@@ -1,26 +1,20 @@
 /**
- * TLS reports (RFC 8460), opt-in: counts of TLS successes and failures by recipient domain and policy, and the report
- * and mail made of them once a day.
- * Invariants: at most `tlsReportRows` rows are kept a day; beyond that new ones are not counted. Nothing is sent from
- * here: the gateway asks for `take`, looks up `_smtp._tls`, and hands the mail to the queue.
+ * TLS reports (RFC 8460), opt-in: TLS successes and failures are counted by recipient domain and policy, and a report
+ * and mail are made of them when the period is over. Where counts are kept is the tally's (state/tally.ts).
+ * Failure: none. Nothing is sent from here: the gateway looks up `_smtp._tls` and hands the mail to the queue.
  */
+import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import type { Budget } from "../../config/budget.ts";
+import type { Counts, Taken } from "../../state/tally.ts";
 
 export type PolicyType = "no-policy-found" | "tlsa" | "sts";
 
-interface Failure {
+/** What connections must have in common to be counted together; `result` "" is a success. */
+interface Row {
+  policyType: PolicyType;
   result: string;
   host: string;
   address: string;
-  count: number;
-}
-
-interface Row {
-  domain: string;
-  policyType: PolicyType;
-  success: number;
-  failures: Map<string, Failure>;
 }
 
 /** RFC 8460 §4.4. */
@@ -32,81 +26,68 @@ export interface TlsReport {
   policies: object[];
 }
 
-export interface TlsReportSettings {
+export interface TlsReporter {
   organization: string;
   contact: string;
-  budget: Pick<Budget, "tlsReportRows">;
 }
 
-export class TlsReports {
-  readonly #settings: TlsReportSettings;
-  #rows = new Map<string, Row>();
-  #since: number;
+/** Told of each connection's TLS result. */
+export class TlsResults {
+  readonly #counts: Counts;
 
-  constructor(settings: TlsReportSettings, now: number = Date.now()) {
-    this.#settings = settings;
-    this.#since = now;
+  constructor(counts: Counts) {
+    this.#counts = counts;
   }
 
   /** @param result RFC 8460 §4.3 result type of a failure, undefined for a success */
   note(domain: string, policyType: PolicyType, host: string, address: string, result: string | undefined): void {
-    const key = `${domain} ${policyType}`;
-    let row = this.#rows.get(key);
-    if (!row) {
-      if (this.#rows.size >= this.#settings.budget.tlsReportRows) return;
-      row = { domain, policyType, success: 0, failures: new Map() };
-      this.#rows.set(key, row);
-    }
-    if (result === undefined) {
-      row.success++;
-      return;
-    }
-    const failureKey = `${result} ${host} ${address}`;
-    const failure = row.failures.get(failureKey);
-    if (failure) failure.count++;
-    else if (row.failures.size < this.#settings.budget.tlsReportRows) {
-      row.failures.set(failureKey, { result, host, address, count: 1 });
-    }
-  }
-
-  /** The reports since the last call, by recipient domain, as RFC 8460 §4.4 objects. */
-  take(now: number = Date.now()): Map<string, TlsReport> {
-    const rows = this.#rows;
-    const range = {
-      "start-datetime": new Date(this.#since).toISOString(),
-      "end-datetime": new Date(now).toISOString(),
-    };
-    this.#rows = new Map();
-    this.#since = now;
-    const reports = new Map<string, TlsReport>();
-    for (const row of rows.values()) {
-      const report: TlsReport = reports.get(row.domain) ?? {
-        "organization-name": this.#settings.organization,
-        "date-range": range,
-        "contact-info": this.#settings.contact,
-        "report-id": `${now}.${row.domain}@${this.#settings.organization}`,
-        policies: [],
-      };
-      report.policies.push(policyOf(row));
-      reports.set(row.domain, report);
-    }
-    return reports;
+    const row: Row =
+      result === undefined
+        ? { policyType, result: "", host: "", address: "" } // successes are one number a policy
+        : { policyType, result, host, address };
+    this.#counts.count(domain, "", JSON.stringify(row));
   }
 }
 
-function policyOf(row: Row): object {
-  const failures = [...row.failures.values()];
+/** The report of what was counted for one domain. */
+export function tlsReport({ begins, domain, ends, rows }: Taken, { contact, organization }: TlsReporter): TlsReport {
+  const counted = rows.map(({ row, count }) => ({ ...(JSON.parse(row) as Row), count }));
+  const types = [...new Set(counted.map(({ policyType }) => policyType))];
+  const digest = createHash("sha256").update(JSON.stringify(rows)).digest("hex").slice(0, 12);
   return {
-    policy: { "policy-type": row.policyType, "policy-domain": row.domain },
+    "organization-name": organization,
+    "date-range": { "start-datetime": seconds(begins), "end-datetime": seconds(ends - 1_000) },
+    "contact-info": contact,
+    "report-id": `${begins / 1_000}.${digest}.${domain}@${organization}`,
+    policies: types.map((type) =>
+      policyOf(
+        domain,
+        type,
+        counted.filter(({ policyType }) => policyType === type),
+      ),
+    ),
+  };
+}
+
+/** RFC 3339 without fractions; the end of a period is its last second. */
+function seconds(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}
+
+function policyOf(domain: string, type: PolicyType, rows: ReadonlyArray<Row & { count: number }>): object {
+  const failures = rows.filter(({ result }) => result !== "");
+  const sum = (some: ReadonlyArray<{ count: number }>) => some.reduce((total, { count }) => total + count, 0);
+  return {
+    policy: { "policy-type": type, "policy-domain": domain },
     summary: {
-      "total-successful-session-count": row.success,
-      "total-failure-session-count": failures.reduce((sum, failure) => sum + failure.count, 0),
+      "total-successful-session-count": sum(rows) - sum(failures),
+      "total-failure-session-count": sum(failures),
     },
-    "failure-details": failures.map((failure) => ({
-      "result-type": failure.result,
-      "receiving-mx-hostname": failure.host,
-      "receiving-ip": failure.address,
-      "failed-session-count": failure.count,
+    "failure-details": failures.map(({ address, count, host, result }) => ({
+      "result-type": result,
+      "receiving-mx-hostname": host,
+      "receiving-ip": address,
+      "failed-session-count": count,
     })),
   };
 }
@@ -119,6 +100,10 @@ export function tlsReportMail(
   const id = report["report-id"];
   const boundary = `tlsrpt-${Buffer.from(id).toString("hex").slice(0, 40)}`;
   const data = gzipSync(JSON.stringify(report)).toString("base64").replace(/.{76}/g, "$&\r\n");
+  const { "start-datetime": start, "end-datetime": end } = report["date-range"];
+  // RFC 8460 §5.1: begin and end in seconds, and what tells two reports of a period apart.
+  const [begins, ends] = [Date.parse(start) / 1_000, Date.parse(end) / 1_000];
+  const file = `${names.submitter}!${names.domain}!${begins}!${ends}!${id.split(".")[1]}.json.gz`;
   return [
     `From: ${names.from}`,
     `To: ${names.to}`,
@@ -138,7 +123,7 @@ export function tlsReportMail(
     `--${boundary}`,
     "Content-Type: application/tlsrpt+gzip",
     "Content-Transfer-Encoding: base64",
-    `Content-Disposition: attachment; filename="${names.submitter}!${names.domain}.json.gz"`,
+    `Content-Disposition: attachment; filename="${file}"`,
     "",
     data,
     `--${boundary}--`,

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { budgetWith } from "../../../src/config/budget.ts";
 import { StsPolicies } from "../../../src/delivery/tls/mta-sts.ts";
-import { TlsReports } from "../../../src/delivery/tls/report.ts";
 import { bodyOf, delivererWith, messageTo, resolverOf, sample } from "./fixtures.ts";
 import { startNextHop } from "./next-hop-server.ts";
 
@@ -93,19 +92,6 @@ test("8-bit content for a 7-bit host is converted, or refused when it is too lar
   assert.equal(hop.messages.length, 1);
   assert.ok(hop.messages[0]!.includes("gr=C3=BCn"));
   await hop.close();
-});
-
-test("rows of TLS reports are bounded", () => {
-  const reports = new TlsReports({ organization: "o", contact: "c", budget: budgetWith({ tlsReportRows: 3 }) }, 0);
-  for (let index = 0; index < 10; index++) {
-    reports.note(`d${index}.example`, "sts", "mx", "192.0.2.1", undefined);
-    reports.note("d0.example", "sts", `mx${index}`, "192.0.2.1", "certificate-expired");
-  }
-  const taken = reports.take(1);
-  assert.equal(taken.size, 3);
-  const [policy] = taken.get("d0.example")!.policies as Array<{ "failure-details": unknown[] }>;
-  assert.equal(policy!["failure-details"].length, 3);
-  assert.equal(reports.take(2).size, 0);
 });
 
 test("an MTA-STS policy host that never answers is given up", async () => {
