@@ -61,9 +61,15 @@ export function openMessage(services: MessageServices, context: MessageContext):
   const body = services.spool.openBody(Buffer.from(received, "latin1"));
   const watched =
     live.config.authentication.results ||
+    (readsLevels(live) && !live.trusts(client.remoteIp)) ||
     context.marks.effects.some((effect) => editOfEffect(effect) !== undefined) ||
     (["onHeadersReceived", "onBodyChunk", "onDataReceived"] as const).some((event) => !live.program.isEmpty(event));
   return watched ? new WatchedSink(services, context, body) : new PlainSink(services, context, body);
+}
+
+/** Scanners or Sieve scripts act on levels in the header, which not everyone may have written. */
+function readsLevels({ config, sieve }: Live): boolean {
+  return sieve.length > 0 || config.scanners.length > 0 || config.managesieve !== null;
 }
 
 /** No event looks at the message: octets go straight to the spool. */
@@ -160,12 +166,28 @@ class WatchedSink extends PlainSink {
 
   override write(chunk: Uint8Array): Promise<void> | undefined {
     if (this.#refusal) return undefined;
+    // The pieces of one read come at once, whether or not an event still thinks about the one before.
+    if (this.#chain) return this.#inTurn(this.#chain.then(this.#later(chunk)));
     if (this.#headers.done) return this.#bodyChunk(chunk);
     const before = this.#headers.bytes.length;
     if (!this.#headers.push(chunk)) return undefined;
     const rest = Buffer.from(chunk.subarray(this.#headers.bytes.length - before));
-    this.#chain = this.#headersComplete(rest);
-    return this.#chain;
+    return this.#inTurn(this.#headersComplete(rest));
+  }
+
+  /** Takes a copy of the piece; what is fed is used again. */
+  #later(chunk: Uint8Array): () => Promise<void> | undefined {
+    const copy = Buffer.from(chunk);
+    return () => (this.#refusal ? undefined : this.#showChunk(copy));
+  }
+
+  /** Pieces wait for `work` until it is done. */
+  #inTurn(work: Promise<void>): Promise<void> {
+    const chain = work.finally(() => {
+      if (this.#chain === chain) this.#chain = undefined;
+    });
+    this.#chain = chain;
+    return chain;
   }
 
   override abort(): void {
@@ -273,19 +295,17 @@ class WatchedSink extends PlainSink {
     const header = edits.length === 0 ? section : editHeaders(section, edits, budget).header;
     this.#headerOctets += header.length;
     await this.body.write(header);
-    if (rest.length > 0) await this.#bodyChunk(rest);
+    if (rest.length > 0) await this.#showChunk(rest);
   }
 
   #bodyChunk(chunk: Uint8Array): Promise<void> | undefined {
-    const { context } = this;
-    if (context.live.program.isEmpty("onBodyChunk")) return this.body.write(chunk);
-    const copy = Buffer.from(chunk);
-    const run = async (): Promise<void> => {
-      this.#judge("onBodyChunk", await context.run("onBodyChunk"));
-      if (!this.#refusal) await this.body.write(copy);
-    };
-    this.#chain = run();
-    return this.#chain;
+    if (this.context.live.program.isEmpty("onBodyChunk")) return this.body.write(chunk);
+    return this.#inTurn(this.#showChunk(Buffer.from(chunk)));
+  }
+
+  async #showChunk(chunk: Buffer): Promise<void> {
+    this.#judge("onBodyChunk", await this.context.run("onBodyChunk"));
+    if (!this.#refusal) await this.body.write(chunk);
   }
 
   #judge(event: EventName, result: EventResult | undefined): void {
