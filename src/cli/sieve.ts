@@ -6,16 +6,13 @@ import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { budgetDefaults } from "../config/budget.ts";
 import { diagnosticJson, formatDiagnostic } from "../language/diagnostic.ts";
-import { mailboxesOf, parseAddresses } from "../message/addresses.ts";
-import { parseMessage } from "../message/parse.ts";
-import { formatAddress } from "../sieve/address.ts";
 import { compileSieve, type SieveScript } from "../sieve/compile.ts";
 import { fileIncludes } from "../sieve/include-files.ts";
 import { type Profile, profiles } from "../sieve/profile.ts";
 import type { Action } from "../sieve/result.ts";
 import { runSieve, type SieveResult } from "../sieve/run.ts";
+import { messageToPlay } from "../workbench/play/sieve-message.ts";
 import type { Command, CommandIo } from "./command.ts";
 
 const help = `postern sieve run SCRIPT.sieve MESSAGE.eml [--from A] [--to A] [--profile NAME] [--json]
@@ -98,17 +95,7 @@ async function compile(file: string, args: Arguments, io: CommandIo): Promise<Si
 async function play(scriptFile: string, messageFile: string, args: Arguments, io: CommandIo): Promise<number> {
   const script = await compile(scriptFile, args, io);
   if (script === undefined) return 1;
-  const bytes = await readFile(resolve(io.cwd, messageFile));
-  const message = parseMessage(bytes, budgetDefaults);
-  const address = (...names: string[]): string => {
-    const fields = names.flatMap((name) => message.headers.all(name));
-    const box = fields.flatMap((field) => mailboxesOf(parseAddresses(field.value))).find((b) => b.address !== "");
-    return box ? formatAddress(box) : "";
-  };
-  const envelope = {
-    from: args.from ?? address("return-path", "from"),
-    to: args.to ?? address("delivered-to", "x-original-to", "to"),
-  };
+  const { message, envelope } = messageToPlay(await readFile(resolve(io.cwd, messageFile)), args);
   const result = runSieve(script, { message, envelope }, { settings: args.profile.settings });
   const edited = await writeEdited(result);
   if (args.json) {

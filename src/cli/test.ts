@@ -4,15 +4,11 @@
  * Closes with "N passed, N failed". Exit codes: 0 all passed, 1 a test failed or coverage is below --min, 2 wrong usage.
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
-import { svtestRunner } from "../sieve/testsuite/index.ts";
-import { type Coverage, coverageOf, coverageText, percentOf } from "../workbench/play/coverage.ts";
-import { play } from "../workbench/play/play.ts";
-import { type PolicyTestFile, readTests, unmet } from "../workbench/play/policy-test.ts";
-import { RuleTrace } from "../workbench/play/trace.ts";
+import { join, relative, resolve } from "node:path";
+import { type Coverage, coverageText, percentOf } from "../workbench/play/coverage.ts";
+import { isTestFile, runTests, type TestResult } from "../workbench/play/run-tests.ts";
 import { guarded, readArguments, reasonOf, UsageError } from "./arguments.ts";
-import type { Command, CommandIo } from "./command.ts";
-import { loadPolicy } from "./load.ts";
+import type { Command } from "./command.ts";
 
 const help = `Usage: postern test PATH... [--json] [--coverage] [--min N] [--expect-failure]
 
@@ -26,11 +22,7 @@ or all of them below a folder.
 
 Exit code: 0 all passed, 1 a test failed or coverage is too low, 2 wrong usage.`;
 
-interface TestResult {
-  file: string;
-  name: string;
-  failures: string[];
-}
+type ShownResult = TestResult & { file: string };
 
 export const command: Command = {
   name: "test",
@@ -49,18 +41,21 @@ export const command: Command = {
     const least = min === undefined ? 0 : Number(min);
     if (!(least >= 0 && least <= 100)) throw new UsageError("--min takes a percentage");
     if (args.positionals.length === 0) throw new UsageError("no path given");
-    const results: TestResult[] = [];
+    const results: ShownResult[] = [];
     const coverages: Coverage[] = [];
     try {
       const files = args.positionals.flatMap((path) => testFiles(resolve(io.cwd, path)));
       if (files.length === 0) throw new UsageError("no *.test.yaml or *.svtest there");
       for (const file of files) {
-        if (svtestRunner.accepts(file))
-          results.push(...(await runSieveFile(file, relative(io.cwd, file), expectFailure)));
-        else await runFile(file, io, results, coverages);
+        const shown = (path: string): string => relative(io.cwd, path);
+        const run = await runTests(file, { read: readFileSync, shown, expectFailure }).catch((error: unknown) => {
+          throw new UsageError(`${shown(file)}: ${reasonOf(error)}`);
+        });
+        results.push(...run.results.map((result) => ({ file: shown(file), ...result })));
+        if (run.coverage) coverages.push(run.coverage);
       }
     } catch (error) {
-      throw new UsageError(reasonOf(error));
+      throw error instanceof UsageError ? error : new UsageError(reasonOf(error));
     }
     const failed = results.filter((result) => result.failures.length > 0).length;
     const hit = coverages.reduce((sum, coverage) => sum + coverage.hit, 0);
@@ -90,42 +85,7 @@ export const command: Command = {
 function testFiles(path: string): string[] {
   if (!statSync(path).isDirectory()) return [path];
   return readdirSync(path, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".test.yaml") || svtestRunner.accepts(name))
+    .filter(isTestFile)
     .sort()
     .map((name) => join(path, name));
-}
-
-/** A test that `stop` ended has no verdict and isn't counted. */
-async function runSieveFile(path: string, file: string, expectFailure: boolean): Promise<TestResult[]> {
-  const { tests } = await svtestRunner.run(path, { expectFailure });
-  return tests
-    .filter(({ outcome }) => outcome !== "none")
-    .map(({ name, outcome, reason = "failed without a reason" }) => ({
-      file,
-      name,
-      failures: (outcome === "failed") === expectFailure ? [] : [expectFailure ? "passed, but was to fail" : reason],
-    }));
-}
-
-async function runFile(file: string, io: CommandIo, results: TestResult[], coverages: Coverage[]): Promise<void> {
-  const shown = relative(io.cwd, file);
-  let tests: PolicyTestFile;
-  try {
-    tests = readTests(readFileSync(file, "utf8"));
-  } catch (error) {
-    throw new Error(`${shown}: ${reasonOf(error)}`);
-  }
-  const script =
-    tests.script === undefined ? file.replace(/\.test\.yaml$/, ".script") : resolve(dirname(file), tests.script);
-  const loaded = loadPolicy(relative(io.cwd, script), io, false);
-  if (!loaded) {
-    results.push({ file: shown, name: "compiles", failures: [`${relative(io.cwd, script)} can't be used`] });
-    return;
-  }
-  const trace = new RuleTrace(loaded.source);
-  for (const { name, session, expect } of tests.tests) {
-    const played = await play(loaded.policy, session, undefined, trace, loaded.folder);
-    results.push({ file: shown, name, failures: unmet(expect, played) });
-  }
-  coverages.push(coverageOf(relative(io.cwd, script), loaded.policy.module, loaded.source, trace.hits));
 }

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
+import type { DebugProtocol as Dap } from "@vscode/debugprotocol";
 
 const main = resolve(import.meta.dirname, "../../src/cli/main.ts");
 const script = `event onMailFrom {
@@ -31,15 +32,29 @@ const session = {
   facts: { checkSPF: { SPFResult: "fail" } },
 };
 
-interface Message {
-  type: string;
-  event?: string;
-  request_seq?: number;
-  success?: boolean;
-  message?: string;
-  // biome-ignore lint/suspicious/noExplicitAny: bodies differ by command
-  body?: any;
+/** Any message of the adapter, told apart by what it has. */
+type Message<R extends Dap.Response = Dap.Response> = Partial<R> & { event?: string; body?: R["body"] };
+
+const tests = `tests:
+  - name: forged
+    session: ${JSON.stringify(session)}
+    expect: { mail: 550 }
+  - name: fine
+    session: { mailFrom: a@b.example, facts: { checkSPF: { SPFResult: pass } } }
+    expect: { mail: 250 }
+`;
+
+const sieve = `require ["fileinto", "include", "variables"];
+set "folder" "Lists";
+include "shared";
+if header :contains "subject" "hello" {
+  fileinto "\${folder}";
+} elsif true {
+  discard;
 }
+`;
+
+const children: ChildProcessWithoutNullStreams[] = [];
 
 class Debugger {
   readonly child: ChildProcessWithoutNullStreams;
@@ -51,6 +66,7 @@ class Debugger {
 
   constructor() {
     this.child = spawn(process.execPath, [main, "dap"], { stdio: "pipe" });
+    children.push(this.child);
     this.exited = new Promise((done) => this.child.once("exit", done));
     this.child.stdout.on("data", (data: Buffer) => {
       this.pending = Buffer.concat([this.pending, data]);
@@ -69,11 +85,11 @@ class Debugger {
     this.child.stdin.write(text);
   }
 
-  async request(command: string, args: object = {}): Promise<Message> {
+  async request<R extends Dap.Response = Dap.Response>(command: string, args: object = {}): Promise<Message<R>> {
     const seq = ++this.seq;
     const text = JSON.stringify({ seq, type: "request", command, arguments: args });
     this.raw(`Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
-    return this.until((message) => message.request_seq === seq);
+    return (await this.until((message) => message.request_seq === seq)) as Message<R>;
   }
 
   async until(wanted: (message: Message) => boolean): Promise<Message> {
@@ -100,12 +116,18 @@ class Debugger {
   }
 
   async place(): Promise<string> {
-    const { body } = await this.request("stackTrace", { threadId: 1 });
-    return `${body.stackFrames[0].name}:${body.stackFrames[0].line}`;
+    const { body } = await this.request<Dap.StackTraceResponse>("stackTrace", { threadId: 1 });
+    const [frame] = body!.stackFrames;
+    return `${frame!.name}:${frame!.line}`;
+  }
+
+  async variables(variablesReference: number): Promise<Record<string, string>> {
+    const { body } = await this.request<Dap.VariablesResponse>("variables", { variablesReference });
+    return Object.fromEntries(body!.variables.map(({ name, value }) => [name, value]));
   }
 
   async value(expression: string): Promise<string> {
-    return (await this.request("evaluate", { expression })).body.result;
+    return (await this.request<Dap.EvaluateResponse>("evaluate", { expression })).body!.result;
   }
 }
 
@@ -115,8 +137,15 @@ before(() => {
   writeFileSync(join(folder, "policy.script"), script);
   writeFileSync(join(folder, "session.json"), JSON.stringify(session));
   writeFileSync(join(folder, "broken.script"), "event onMailFrom {");
+  writeFileSync(join(folder, "policy.test.yaml"), tests);
+  writeFileSync(join(folder, "filter.sieve"), sieve);
+  writeFileSync(join(folder, "shared.sieve"), 'require "variables";\nset "known" "yes";\n');
+  writeFileSync(join(folder, "message.eml"), "From: a@b.example\r\nTo: c@d.example\r\nSubject: hello\r\n\r\nhi\r\n");
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => {
+  for (const child of children) child.kill();
+  rmSync(folder, { recursive: true });
+});
 
 const launch = (more: object = {}) => ({
   program: join(folder, "policy.script"),
@@ -124,16 +153,19 @@ const launch = (more: object = {}) => ({
   ...more,
 });
 
-async function started(lines: number[] = [], filters: string[] = []): Promise<Debugger> {
+async function started(lines: number[] = [], filters: string[] = [], args: object = launch()): Promise<Debugger> {
   const client = new Debugger();
-  assert.equal((await client.request("initialize", { adapterID: "postern" })).body.supportsStepBack, true);
-  assert.ok((await client.request("launch", launch())).success);
+  const { body: able } = await client.request<Dap.InitializeResponse>("initialize", { adapterID: "postern" });
+  assert.equal(able!.supportsStepBack, true);
+  const { success, message } = await client.request("launch", args);
+  assert.ok(success, String(message));
   await client.until(({ event }) => event === "initialized");
-  const { body } = await client.request("setBreakpoints", {
-    source: { path: join(folder, "policy.script") },
+  const { program } = args as { program: string };
+  const { body } = await client.request<Dap.SetBreakpointsResponse>("setBreakpoints", {
+    source: { path: program.replace(".test.yaml", ".script") },
     breakpoints: lines.map((line) => ({ line })),
   });
-  assert.ok(body.breakpoints.every(({ verified }: { verified: boolean }) => verified));
+  assert.ok(body!.breakpoints.every(({ verified }) => verified));
   await client.request("setExceptionBreakpoints", { filters });
   await client.request("configurationDone");
   await client.until(({ event }) => event === "stopped");
@@ -170,15 +202,48 @@ test("breakpoints, watched scopes and stops at refusals", async () => {
   const client = await started([9], ["refusals"]);
   assert.equal(await client.move("continue"), "Sender:10", "a line without statement moves to the next");
   assert.equal(await client.move("continue"), "Sender:12");
-  const { body } = await client.request("variables", { variablesReference: 2 });
-  const set = Object.fromEntries(
-    body.variables.map(({ name, value }: { name: string; value: string }) => [name, value]),
-  );
+  const set = await client.variables(2);
   assert.equal(set.smtpAction, '"reject"');
   assert.equal(set.SPFResult, '"fail"');
   assert.equal(set.mailFrom, undefined, "was there before the event");
   assert.equal(await client.move("reverseContinue"), "Sender:10");
-  assert.ok(client.messages.some(({ body: told }) => /MAIL FROM.*→ 550/.test(told?.output ?? "")));
+  assert.ok(
+    client.messages.some(({ body: told }) =>
+      /MAIL FROM.*→ 550/.test(String((told as Dap.OutputEvent["body"] | undefined)?.output)),
+    ),
+  );
+  await ended(client);
+});
+
+test("one test of a test file", async () => {
+  const args = { program: join(folder, "policy.test.yaml"), test: "forged" };
+  const client = await started([12], [], args);
+  assert.equal(await client.move("continue"), "Sender:12");
+  assert.equal(await client.value("smtpAction"), '"reject"');
+  await ended(client);
+});
+
+test("a Sieve script forward, into an included script, and backward", async () => {
+  const args = { program: join(folder, "filter.sieve"), message: join(folder, "message.eml") };
+  const client = await started([5], [], args);
+  assert.equal(await client.place(), "script:1");
+  assert.equal(await client.move("next"), "script:2");
+  assert.equal(await client.value("folder"), '"Lists"');
+  assert.equal(await client.move("next"), "script:3");
+  assert.equal(await client.move("next"), "shared.sieve:2");
+  const { body } = await client.request<Dap.StackTraceResponse>("stackTrace", { threadId: 1 });
+  assert.equal(body!.stackFrames[0]!.source!.path, join(folder, "shared.sieve"));
+  assert.equal(await client.move("next"), "script:4");
+  assert.equal((await client.variables(1)).test, 'header :contains "subject" "hello" is true: saw "hello"');
+  assert.equal(await client.move("continue"), "script:5");
+  assert.equal((await client.variables(1)).effect, "fileinto Lists");
+  assert.equal(await client.move("stepBack"), "script:4");
+  assert.equal(await client.move("reverseContinue"), "script:1");
+  assert.equal(await client.value("folder"), '""', "not set yet");
+  assert.equal(await client.move("continue"), "script:5");
+  assert.equal(await client.move("next"), "script:8");
+  assert.equal((await client.variables(1)).end, 'fileinto "Lists"');
+  assert.equal(await client.move("next"), "terminated");
   await ended(client);
 });
 
@@ -192,6 +257,13 @@ test("what can't be launched or answered says why", async () => {
   assert.match(await failed("launch", launch({ program: join(folder, "broken.script") })), /P001/);
   assert.match(await failed("launch", launch({ session: join(folder, "none.json") })), /no such file/);
   assert.match(await failed("launch", { program: 7 }), /needs program/);
+  assert.match(await failed("launch", { program: join(folder, "policy.script") }), /needs session/);
+  assert.match(await failed("launch", { program: join(folder, "filter.sieve") }), /needs message/);
+  const unnamed = { program: join(folder, "policy.test.yaml"), test: "none" };
+  assert.match(await failed("launch", unnamed), /one of "forged", "fine"/);
+  writeFileSync(join(folder, "broken.sieve"), "fileinto;");
+  const broken = { program: join(folder, "broken.sieve"), message: join(folder, "message.eml") };
+  assert.match(await failed("launch", broken), /broken\.sieve:1/);
   assert.match(await failed("next", { threadId: 1 }), /nothing was launched/);
   assert.match(await failed("constructor", {}), /not supported/);
   await ended(client);

@@ -18,6 +18,8 @@ import { testsuite } from "./words.ts";
 export interface SvtestOptions {
   /** The file passes when it doesn't compile or every test fails. */
   expectFailure?: boolean;
+  /** The file's text, when it is not to be read: an editor's. */
+  source?: string;
 }
 
 export interface SvtestCase {
@@ -36,14 +38,14 @@ export interface SvtestReport {
   ok: boolean;
 }
 
-const registry = new Registry([...extensions, testsuite]);
+export const suiteRegistry = new Registry([...extensions, testsuite]);
 
 export async function runSvtest(path: string, options: SvtestOptions = {}): Promise<SvtestReport> {
-  const source = await readFile(path, "utf8");
+  const source = options.source ?? (await readFile(path, "utf8"));
   const file = resolve(path);
   const compiled = compileSieve(source, {
     file: basename(path),
-    registry,
+    registry: suiteRegistry,
     includeLoader: suiteIncludes(dirname(file)),
   });
   if (!compiled.ok) {
@@ -53,7 +55,7 @@ export async function runSvtest(path: string, options: SvtestOptions = {}): Prom
       options,
     );
   }
-  return report(path, runEntries(compiled.script, new Suite(file, registry)), options);
+  return report(path, runEntries(compiled.script, new Suite(file, suiteRegistry)), options);
 }
 
 function problems(diagnostics: readonly Diagnostic[], source: string): string {

@@ -1,5 +1,5 @@
 /**
- * The debugger (Debug Adapter Protocol): steps through a played session forward and backward, shows what each rule saw
+ * The debugger (Debug Adapter Protocol): steps through a played session or Sieve script forward and backward, shows what each rule saw
  * and set, stops at breakpoints. The session is played once when launched; everything after is reading.
  * Failure: a request that can't be answered gets an error response; bytes that are no message end the session.
  */
@@ -8,22 +8,12 @@ import type { DebugProtocol as Dap } from "@vscode/debugprotocol";
 import { Framing, framed, ProtocolError } from "./connection.ts";
 import { type Recording, type Step, type Stops, Timeline } from "./timeline.ts";
 
-/** Arguments of `launch`. */
-export interface Launch {
-  /** The script. */
-  program: string;
-  /** The session file of `postern explain`. */
-  session: string;
-  /** The message, when the session file holds none. */
-  message?: string;
-}
-
-/** Plays a session; throws an Error that says what is wrong with script or session. */
-export type RecordSession = (launch: Launch) => Promise<Recording>;
+/** Plays what the arguments of `launch` name; throws an Error that says what is wrong with them. */
+export type Play = (launch: unknown) => Promise<Recording>;
 
 /** Serves one editor; resolves when it disconnects or its input ends. */
-export async function debug(input: AsyncIterable<Uint8Array>, write: (text: string) => void, record: RecordSession) {
-  const adapter = new Adapter(write, record);
+export async function debug(input: AsyncIterable<Uint8Array>, write: (text: string) => void, play: Play) {
+  const adapter = new Adapter(write, play);
   const framing = new Framing();
   for await (const bytes of input) {
     let requests: Dap.Request[];
@@ -45,8 +35,8 @@ const threadId = 1;
 const scopes = { step: 1, changed: 2, all: 3 } as const;
 
 const filters = [
-  { filter: "events", label: "Each event" },
-  { filter: "refusals", label: "Refusals (smtpAction reject or tmpreject)" },
+  { filter: "events", label: "Each event or script" },
+  { filter: "refusals", label: "Refusals (reject, tmpreject; in Sieve reject, ereject, discard)" },
 ] as const;
 
 class RequestError extends Error {}
@@ -54,7 +44,7 @@ class RequestError extends Error {}
 export class Adapter {
   ended = false;
   private readonly write: (text: string) => void;
-  private readonly record: RecordSession;
+  private readonly play: Play;
   private seq = 0;
   private program = "";
   private timeline: Timeline | undefined;
@@ -63,9 +53,9 @@ export class Adapter {
   private filters: ReadonlySet<string> = new Set();
   private over = false;
 
-  constructor(write: (text: string) => void, record: RecordSession) {
+  constructor(write: (text: string) => void, play: Play) {
     this.write = write;
-    this.record = record;
+    this.play = play;
   }
 
   async handle(request: Dap.Request): Promise<void> {
@@ -117,7 +107,7 @@ export class Adapter {
       supportsTerminateRequest: true,
       exceptionBreakpointFilters: [...filters],
     }),
-    launch: (args: Launch & { stopOnEntry?: unknown }) => this.launch(args),
+    launch: (args: { stopOnEntry?: unknown }) => this.launch(args),
     configurationDone: () => undefined,
     disconnect: () => undefined,
     terminate: () => undefined,
@@ -159,19 +149,11 @@ export class Adapter {
     return this.timeline;
   }
 
-  private async launch({
-    program,
-    session,
-    message,
-    stopOnEntry,
-  }: Launch & { stopOnEntry?: unknown }): Promise<undefined> {
-    if (typeof program !== "string" || typeof session !== "string") {
-      throw new RequestError("launch needs program (a script) and session (a session file)");
-    }
-    this.stopOnEntry = stopOnEntry !== false;
-    this.program = program;
-    const recording = await this.record({ program, session, ...(typeof message === "string" ? { message } : {}) });
+  private async launch(args: { stopOnEntry?: unknown }): Promise<undefined> {
+    this.stopOnEntry = args.stopOnEntry !== false;
+    const recording = await this.play(args);
     if (recording.steps.length === 0) throw new RequestError("no event of this script runs in this session");
+    this.program = recording.program;
     this.timeline = new Timeline(recording);
     for (const line of recording.transcript) this.output(line);
     return undefined;
@@ -195,9 +177,9 @@ export class Adapter {
   private reasonFor(step: Step | undefined): "breakpoint" | "exception" | undefined {
     if (!step) return undefined;
     if (this.filters.has("events") && step.kind === "event") return "exception";
-    const refuses = step.changes.some(([name, value]) => name === "smtpAction" && value.endsWith("reject"));
-    if (this.filters.has("refusals") && refuses) return "exception";
-    return this.breakpoints.has(step.line) && step.kind !== "end" ? "breakpoint" : undefined;
+    if (this.filters.has("refusals") && step.refusal) return "exception";
+    const here = this.breakpoints.has(step.line) && step.file === undefined && step.kind !== "end";
+    return here ? "breakpoint" : undefined;
   }
 
   private run(by: 1 | -1, wanted: Stops): undefined {
@@ -233,11 +215,10 @@ export class Adapter {
 
   private stackTrace(): { stackFrames: Dap.StackFrame[]; totalFrames: number } {
     const step = this.required.current!;
-    const source = { name: basename(this.program), path: this.program };
-    const frame = (id: number, name: string, { line, column, endLine, endColumn }: Step): Dap.StackFrame => ({
+    const frame = (id: number, name: string, { line, column, endLine, endColumn, file }: Step): Dap.StackFrame => ({
       id,
       name,
-      source,
+      source: { name: basename(file ?? this.program), path: file ?? this.program },
       line,
       column,
       endLine,

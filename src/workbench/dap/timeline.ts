@@ -1,5 +1,5 @@
 /**
- * A played session as a line of steps that can be walked forward and backward. The session was played once, whole;
+ * A played session, or a Sieve script's run, as a line of steps that can be walked forward and backward. The session was played once, whole;
  * moving is looking at another step, so going back costs what going forward costs. Pure.
  */
 
@@ -19,9 +19,15 @@ export interface Step {
   detail: string;
   /** Variables that have another value from here on. */
   changes: ReadonlyArray<readonly [name: string, value: string]>;
+  /** It refuses the message, for good or for now, or throws it away. */
+  refusal?: true;
+  /** Path of the text, when it is another than the program's. */
+  file?: string;
 }
 
 export interface Recording {
+  /** Path of the script. */
+  program: string;
   steps: readonly Step[];
   /** Lines with a statement or test, ascending: where a breakpoint can be. */
   lines: readonly number[];

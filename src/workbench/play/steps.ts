@@ -11,13 +11,12 @@ import { findEvent, findMethod } from "../../policy/names.ts";
 import { SourceText } from "../../policy/source.ts";
 import type { EventName, PolicySession } from "../../policy/types.ts";
 import { variables } from "../../policy/variables.ts";
+import { excerptOf, StepList, stepAt } from "../dap/step-list.ts";
 import type { Recording, Step } from "../dap/timeline.ts";
 import type { LoadedPolicy } from "./loaded.ts";
 import { type Played, play } from "./play.ts";
 import type { PlaySession } from "./session.ts";
 import { isRule, RuleTrace, writtenBy } from "./trace.ts";
-
-const shownText = 200;
 
 /** Plays the session; more steps than the budget's `debugSteps` are left out, with a line that says so. */
 export async function recordSteps(
@@ -30,14 +29,13 @@ export async function recordSteps(
   const trace = new StepTrace(source, script, budget.debugSteps);
   const played = await play(policy, session, message, trace, folder);
   trace.close(played);
-  const lost = trace.dropped > 0 ? [`${trace.dropped} more steps were not recorded`] : [];
-  return { steps: trace.steps, lines: statementLines(script, source), transcript: [...transcript(played), ...lost] };
+  const { steps, loss } = trace.list;
+  const program = policy.file;
+  return { program, steps, lines: statementLines(script, source), transcript: [...transcript(played), ...loss] };
 }
 
 class StepTrace extends RuleTrace {
-  readonly steps: Step[] = [];
-  dropped = 0;
-  private readonly most: number;
+  readonly list: StepList;
   private readonly text: SourceText;
   private readonly blocks: ReadonlyMap<EventName, { head: Span; end: Span }>;
   private readonly script: string;
@@ -49,7 +47,7 @@ class StepTrace extends RuleTrace {
 
   constructor(source: string, script: Script, most: number) {
     super(source);
-    this.most = most;
+    this.list = new StepList(most);
     this.script = source;
     this.text = new SourceText("", source);
     const blocks = new Map<EventName, { head: Span; end: Span }>();
@@ -73,9 +71,9 @@ class StepTrace extends RuleTrace {
   override test(span: Span, rule: string | undefined, result: boolean, values: readonly string[]): void {
     super.test(span, rule, result, values);
     // `onError` is lowered to a test of its own.
-    if (/^call\b/i.test(this.excerpt(span))) return;
+    if (/^call\b/i.test(excerptOf(this.script, span))) return;
     const saw = values.map((value) => `"${printable(value)}"`).join(", ");
-    this.add("test", span, rule, `${this.excerpt(span)} is ${result}${saw ? `: saw ${saw}` : ""}`);
+    this.add("test", span, rule, `${excerptOf(this.script, span)} is ${result}${saw ? `: saw ${saw}` : ""}`);
   }
 
   override statement(span: Span, rule: string | undefined, kind: string, detail: string): void {
@@ -108,40 +106,28 @@ class StepTrace extends RuleTrace {
 
   /** What each event came to, at its closing brace. */
   close(played: Played): void {
+    const { steps } = this.list;
     const lastOf = new Map<number, number>();
-    for (const [i, step] of this.steps.entries()) lastOf.set(step.occurrence, i);
+    for (const [i, step] of steps.entries()) lastOf.set(step.occurrence, i);
     for (const [occurrence, i] of [...lastOf].reverse()) {
       const event = played.events[occurrence];
       const end = event && this.blocks.get(event.event)?.end;
       if (!event || !end) continue;
       const detail = event.action ? `${event.action}: ${printable(event.explanation)}` : "no action";
-      this.steps.splice(i + 1, 0, {
-        ...place(end),
-        kind: "end",
-        event: event.event,
-        occurrence,
-        rule: "",
-        detail,
-        changes: [],
-      });
+      steps.splice(i + 1, 0, stepAt(end, { kind: "end", event: event.event, occurrence, detail }));
     }
   }
 
-  private add(kind: Step["kind"], span: Span, rule = "", detail: string, changes: Step["changes"] = []): void {
-    if (this.steps.length >= this.most) {
-      this.dropped++;
-      return;
-    }
-    const shown = detail.length > shownText ? `${detail.slice(0, shownText)}…` : detail;
-    this.steps.push({
-      ...place(span),
-      kind,
-      event: this.event ?? "",
-      occurrence: this.occurrence,
-      rule,
-      detail: shown,
-      changes,
-    });
+  private add(
+    kind: Step["kind"],
+    span: Span,
+    rule: string | undefined,
+    detail: string,
+    changes: Step["changes"] = [],
+  ): void {
+    const refusal = changes.some(([name, value]) => name === "smtpAction" && value.endsWith("reject")) || undefined;
+    const { event = "", occurrence } = this;
+    this.list.add(span, { kind, event, occurrence, rule, detail, changes, refusal });
   }
 
   /** Predefined variables whose values differ from what was told. */
@@ -155,21 +141,9 @@ class StepTrace extends RuleTrace {
     }
     return changes;
   }
-
-  private excerpt(span: Span): string {
-    const text = this.script.slice(span.start.offset, span.end.offset).replace(/\s+/g, " ");
-    return text.length > 100 ? `${text.slice(0, 100)}…` : text;
-  }
 }
 
 const allVariables: readonly string[] = [...new Set(variables.map((row) => row.name))];
-
-const place = ({ start, end }: Span) => ({
-  line: start.line,
-  column: start.column,
-  endLine: end.line,
-  endColumn: end.column,
-});
 
 function statementLines(script: Script, source: string): number[] {
   const text = new SourceText("", source);
