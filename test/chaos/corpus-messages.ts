@@ -38,7 +38,7 @@ function ownMessages(): Buffer[] {
     const lines = 12 * 2 ** Math.floor(index * 0.8);
     const body = Array.from(
       { length: lines },
-      (_, line) => `line ${line} of message ${index}: ${"text ".repeat(12)}\r\n`,
+      (_, line) => `${line % 7 ? "" : "."}line ${line} of message ${index}: ${"text ".repeat(12)}\r\n`,
     );
     return Buffer.from(`${fields}\r\n${body.join("")}`);
   });
@@ -68,9 +68,11 @@ async function varied(original: Buffer, variation: Variation, key: SigningKey, z
   return variation === "signed" ? signed : Buffer.concat([signed, Buffer.from("added after signing\r\n")]);
 }
 
-/** The message as the first part of a multipart whose second part is the archive. */
+/** The archive as the first part of a multipart whose second part is the message. */
 function attached(original: Buffer, zip: string): Buffer {
-  const head = `From: sender@author.test\r\nSubject: with attachment\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=corpus-run\r\n\r\n--corpus-run\r\nContent-Type: message/rfc822\r\n\r\n`;
-  const tail = `\r\n--corpus-run\r\nContent-Type: application/zip; name=x.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n${zip}\r\n--corpus-run--\r\n`;
-  return Buffer.concat([Buffer.from(head), original, Buffer.from(tail)]);
+  const fields =
+    "From: sender@author.test\r\nSubject: with attachment\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=corpus-run\r\n\r\n";
+  const archive = `--corpus-run\r\nContent-Type: application/zip; name=x.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n${zip}\r\n`;
+  const head = `${fields}${archive}--corpus-run\r\nContent-Type: message/rfc822\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), original, Buffer.from("\r\n--corpus-run--\r\n")]);
 }
