@@ -108,24 +108,16 @@ export class MessageIndex {
 
   /** Adds a message, or replaces what is known of it. */
   put(id: number, summary: Summary, place: Place, body: BodyPlace): void {
-    if (this.#slots.find(id) === none) this.#add(id);
-    this.move(id, place, body);
-    this.describe(id, summary);
+    let slot = this.#slots.find(id);
+    if (slot === none) slot = this.#add(id);
+    this.#move(slot, place, body);
+    this.#describe(slot, summary);
   }
 
   /** Notes where a message is whose whole record was written anew. Its due time may have changed meanwhile: it stays. */
   move(id: number, place: Place, body: BodyPlace): void {
     const slot = this.#slots.find(id);
-    if (slot === none) return;
-    this.#vacate(slot);
-    this.#bodySegment[slot] = body.segment;
-    this.#bodyOffset[slot] = body.offset;
-    this.#size[slot] = body.bytes;
-    this.#enter(body.segment);
-    if (body.file !== undefined) this.#file.set(slot, body.file);
-    else if (this.#file.size > 0) this.#file.delete(slot);
-    this.liveBytes += this.#inLog(slot);
-    this.#place(slot, place);
+    if (slot !== none) this.#move(slot, place, body);
   }
 
   /**
@@ -143,14 +135,7 @@ export class MessageIndex {
   /** Notes a message's newer state without a record. */
   describe(id: number, summary: Summary): void {
     const slot = this.#slots.find(id);
-    if (slot === none) return;
-    this.#received[slot] = summary.receivedAt;
-    this.#state[slot] = stateNumber.get(summary.state) ?? 0;
-    this.#write(this.#sender, slot, summary.sender);
-    this.#write(this.#recipients, slot, summary.recipients);
-    this.#write(this.#destinations, slot, summary.destinations);
-    this.#write(this.#failure, slot, summary.failure.slice(0, failureKept));
-    this.#schedule(slot, summary.nextAttempt);
+    if (slot !== none) this.#describe(slot, summary);
   }
 
   remove(id: number): void {
@@ -159,10 +144,10 @@ export class MessageIndex {
     this.#heap.remove(slot);
     this.#vacate(slot);
     if (this.#file.size > 0) this.#file.delete(slot);
-    for (const column of [this.#sender, this.#recipients, this.#destinations, this.#failure]) {
-      this.#texts.release(column[slot]!);
-      column[slot] = 0;
-    }
+    this.#write(this.#sender, slot, "");
+    this.#write(this.#recipients, slot, "");
+    this.#write(this.#destinations, slot, "");
+    this.#write(this.#failure, slot, "");
     this.#slots.remove(slot);
   }
 
@@ -296,7 +281,7 @@ export class MessageIndex {
     return (slot) => tests.every((test) => test(slot));
   }
 
-  #add(id: number): void {
+  #add(id: number): number {
     const slot = this.#slots.add(id);
     if (slot >= this.#capacity) this.#enlarge();
     this.#taken[slot] = 0;
@@ -305,6 +290,29 @@ export class MessageIndex {
     this.#bodySegment[slot] = 0;
     this.#stateSegment[slot] = 0;
     this.#heap.note(slot, 0);
+    return slot;
+  }
+
+  #move(slot: number, place: Place, body: BodyPlace): void {
+    this.#vacate(slot);
+    this.#bodySegment[slot] = body.segment;
+    this.#bodyOffset[slot] = body.offset;
+    this.#size[slot] = body.bytes;
+    this.#enter(body.segment);
+    if (body.file !== undefined) this.#file.set(slot, body.file);
+    else if (this.#file.size > 0) this.#file.delete(slot);
+    this.liveBytes += this.#inLog(slot);
+    this.#place(slot, place);
+  }
+
+  #describe(slot: number, summary: Summary): void {
+    this.#received[slot] = summary.receivedAt;
+    this.#state[slot] = stateNumber.get(summary.state) ?? 0;
+    this.#write(this.#sender, slot, summary.sender);
+    this.#write(this.#recipients, slot, summary.recipients);
+    this.#write(this.#destinations, slot, summary.destinations);
+    this.#write(this.#failure, slot, summary.failure.slice(0, failureKept));
+    this.#schedule(slot, summary.nextAttempt);
   }
 
   #inLog(slot: number): number {

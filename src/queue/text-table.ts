@@ -145,11 +145,17 @@ export class TextTable {
       this.#address[entry] = this.#allocate(room);
     }
     const address = this.#address[entry]!;
-    const octets = this.#scratch.subarray(0, length);
-    this.#pages[address >>> pageBits]!.set(octets, address & (pageBytes - 1));
+    const page = this.#pages[address >>> pageBits]!;
+    const from = address & (pageBytes - 1);
+    let several = 0;
+    for (let i = 0; i < length; i++) {
+      const octet = this.#scratch[i]!;
+      page[from + i] = octet;
+      if (octet === lineEnd) several = 1;
+    }
     this.#length[entry] = length;
     this.#users[entry] = 0;
-    this.#several[entry] = octets.includes(lineEnd) ? 1 : 0;
+    this.#several[entry] = several;
     this.count++;
     return entry;
   }
