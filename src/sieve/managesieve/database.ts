@@ -89,6 +89,12 @@ export class ScriptDatabase implements ScriptStorage {
       | undefined;
   }
 
+  /** Writes a consistent copy into a new file while the database is in use. */
+  backup(to: string): void {
+    mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+    this.#sql("VACUUM INTO ?").run(to);
+  }
+
   close(): void {
     this.#database.close();
   }
