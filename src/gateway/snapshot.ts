@@ -1,13 +1,13 @@
 /**
- * One consistent reading of the configuration and of every policy file it names. The supervisor takes it, proves that
- * it compiles, and hands the texts to the workers, so that a worker restarted later runs what was proven and not
- * what is being edited (DESIGN §1: one Program per policy version).
+ * One consistent reading of the configuration and of every policy file it names. The supervisor takes it, compiles the
+ * policy and proves the rest, and hands texts and compiled policy to the workers, so that a worker restarted later runs
+ * what was proven and not what is being edited (DESIGN §1: one Program per policy version).
  * Failure: problems come back as printable diagnostics; the caller keeps what it had.
  */
 import { readFileSync } from "node:fs";
 import { type LoadedConfig, loadConfig, parseConfig } from "../config/load.ts";
 import { type Diagnostic, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
-import { compilePolicy } from "../policy/compile.ts";
+import { type ImageResult, imageOf, openImage, type PolicyImage } from "../policy/image.ts";
 import type { PolicyProgram } from "../policy/types.ts";
 import type { CompiledSieve } from "../processing/sieve-scripts.ts";
 import { makeRewriting, type Rewriting, rewritingFiles } from "./rewriting.ts";
@@ -19,6 +19,10 @@ export interface Snapshot {
   configText: string;
   /** Policy files by absolute path. */
   files: Record<string, string>;
+  /** The live policy, compiled. */
+  policy: PolicyImage;
+  /** The policy on trial; absent when there is none, when it was stopped, and when it is the live one. */
+  candidate?: PolicyImage;
   /** Hash of a candidate policy whose trial was stopped: it is not tried again. */
   stoppedCandidate?: string;
 }
@@ -33,7 +37,7 @@ export interface Compiled {
   globalScripts: ReadonlyMap<string, string>;
   /** Texts of live policy and candidate, by the hash of the program. */
   texts: Readonly<Record<string, string>>;
-  /** The policy on trial; absent when there is none, when it was stopped, and when it is the live one. */
+  /** The policy on trial. */
   candidate?: PolicyProgram;
 }
 
@@ -43,10 +47,11 @@ export type Result<T> = ({ ok: true; warnings: string } & T) | { ok: false; prob
 export function takeSnapshot(
   configFile: string,
   stoppedCandidate?: string,
-): Result<{ snapshot: Snapshot; compiled: Compiled }> {
+): Result<{ snapshot: Snapshot; loaded: LoadedConfig }> {
   const result = loadConfig(configFile);
   if (!result.ok) return { ok: false, problems: print(result.diagnostics, { [configFile]: result.source ?? "" }) };
-  const { config } = result.loaded;
+  const { loaded } = result;
+  const { config, budget } = loaded;
   const files: Record<string, string> = {};
   const wanted = [
     config.policy.smtpFilters,
@@ -71,65 +76,74 @@ export function takeSnapshot(
       problems: `${configFile}: error C006 managesieve.globalScripts: ${(error as Error).message}\n`,
     };
   }
-  const configText = readFileSync(configFile, "utf8");
-  const snapshot = { configFile, configText, files, ...(stoppedCandidate ? { stoppedCandidate } : {}) };
+  const script = config.policy.smtpFilters;
+  const live = imageOf(script === null ? "" : files[script]!, { file: script ?? "(no script)", budget });
+  if (!live.ok) return { ok: false, problems: print(live.diagnostics, files) };
+  const candidate = candidateOf(loaded, files);
+  if (candidate?.ok === false) return { ok: false, problems: print(candidate.diagnostics, files) };
+  const { hash } = candidate?.image.identity ?? {};
+  const onTrial = candidate && hash !== live.image.identity.hash && hash !== stoppedCandidate;
+  const snapshot: Snapshot = {
+    ...{ configFile, configText: readFileSync(configFile, "utf8"), files, policy: live.image },
+    ...(onTrial ? { candidate: candidate.image } : {}),
+    ...(stoppedCandidate ? { stoppedCandidate } : {}),
+  };
   // What scripts include is known when they are compiled.
-  const compiled = compileSnapshot(snapshot, (file) => {
+  const rest = compileRest(loaded, snapshot, (file) => {
     const text = files[file] ?? textOf(file);
     if (text !== undefined) files[file] = text;
     return text;
   });
-  return compiled.ok ? { ...compiled, snapshot } : compiled;
+  if (!rest.ok) return rest;
+  return { ok: true, snapshot, loaded, warnings: `${print(live.diagnostics, files)}${rest.warnings}` };
 }
 
-/** @param read answers a file's text by its path; undefined when there is none. */
-export function compileSnapshot(
-  snapshot: Snapshot,
-  read: (file: string) => string | undefined = (file) => snapshot.files[file],
-): Result<{ compiled: Compiled }> {
+/** Puts a snapshot to work, in steps between which the event loop turns. Only Sieve scripts are compiled again. */
+export async function openSnapshot(snapshot: Snapshot): Promise<Result<{ compiled: Compiled }>> {
   const result = parseConfig(snapshot.configText, snapshot.configFile);
   if (!result.ok)
     return { ok: false, problems: print(result.diagnostics, { [snapshot.configFile]: snapshot.configText }) };
   const { loaded } = result;
-  const script = loaded.config.policy.smtpFilters;
-  const text = script === null ? "" : (snapshot.files[script] ?? "");
-  const policy = compilePolicy(text, { file: script ?? "(no script)", budget: loaded.budget });
+  const rest = compileRest(loaded, snapshot, (file) => snapshot.files[file]);
+  if (!rest.ok) return rest;
+  const program = await openImage(snapshot.policy, loaded.budget);
+  const trial = snapshot.candidate?.identity.hash === snapshot.stoppedCandidate ? undefined : snapshot.candidate;
+  const candidate = trial && (await openImage(trial, loaded.budget));
+  const texts: Record<string, string> = {};
+  for (const one of [program, candidate]) if (one) texts[one.hash] = snapshot.files[one.file] ?? "";
+  const compiled = { loaded, program, texts, ...(candidate ? { candidate } : {}), ...rest.compiled };
+  return { ok: true, compiled, warnings: rest.warnings };
+}
+
+/**
+ * What is not in the compiled policy.
+ * @param read answers a file's text by its path; undefined when there is none
+ */
+function compileRest(
+  loaded: LoadedConfig,
+  { configFile, files }: Snapshot,
+  read: (file: string) => string | undefined,
+): Result<{ compiled: Pick<Compiled, "rewriting" | "sieve" | "globalScripts"> }> {
   const sieve = compileConfigured(loaded, read);
-  const global = checkGlobals(loaded, snapshot.files);
-  const printed = print([...policy.diagnostics, ...sieve.diagnostics, ...global.diagnostics], snapshot.files);
+  const global = checkGlobals(loaded, files);
+  const printed = print([...sieve.diagnostics, ...global.diagnostics], files);
   if (!sieve.ok || hasErrors(global.diagnostics)) return { ok: false, problems: printed };
-  if (!policy.ok || hasErrors(policy.diagnostics)) return { ok: false, problems: printed };
-  const candidate = compileCandidate(loaded, snapshot);
-  if (!candidate.ok) return candidate;
-  const { hash } = policy.program;
-  const texts: Record<string, string> = { [hash]: text };
-  if (candidate.program) texts[candidate.program.hash] = snapshot.files[candidate.program.file] ?? "";
-  const onTrial = candidate.program && candidate.program.hash !== hash ? { candidate: candidate.program } : {};
   try {
-    const rewriting = makeRewriting(loaded.config, loaded.budget, snapshot.files);
+    const rewriting = makeRewriting(loaded.config, loaded.budget, files);
     return {
       ok: true,
-      compiled: {
-        ...{ loaded, program: policy.program, rewriting, texts, ...onTrial },
-        ...{ sieve: sieve.scripts, globalScripts: global.scripts },
-      },
+      compiled: { rewriting, sieve: sieve.scripts, globalScripts: global.scripts },
       warnings: printed,
     };
   } catch (error) {
-    return { ok: false, problems: `${snapshot.configFile}: error C007 ${(error as Error).message}\n` };
+    return { ok: false, problems: `${configFile}: error C007 ${(error as Error).message}\n` };
   }
 }
 
-/** The policy on trial, unless it was stopped. */
-function compileCandidate(
-  { config, budget }: LoadedConfig,
-  snapshot: Snapshot,
-): { ok: true; program: PolicyProgram | undefined } | { ok: false; problems: string } {
+/** Undefined when there is none. */
+function candidateOf({ config, budget }: LoadedConfig, files: Snapshot["files"]): ImageResult | undefined {
   const file = config.policy.candidate?.smtpFilters;
-  if (file === undefined) return { ok: true, program: undefined };
-  const result = compilePolicy(snapshot.files[file] ?? "", { file, budget });
-  if (!result.ok) return { ok: false, problems: print(result.diagnostics, snapshot.files) };
-  return { ok: true, program: result.program.hash === snapshot.stoppedCandidate ? undefined : result.program };
+  return file === undefined ? undefined : imageOf(files[file]!, { file, budget });
 }
 
 /** Undefined when the file can't be read: whoever includes it says so. */

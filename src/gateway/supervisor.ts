@@ -16,10 +16,11 @@ import type { LoadedConfig } from "../config/load.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { exposition, type MetricValues } from "../telemetry/metrics.ts";
 import { type AdminView, serveAdmin } from "./admin.ts";
-import { serveControl } from "./control.ts";
+import { type ControlAnswer, serveControl } from "./control.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { FlowLedger } from "./shared-flow.ts";
 import { type Snapshot, takeSnapshot } from "./snapshot.ts";
+import { takeSnapshotAside } from "./snapshot-thread.ts";
 import { stoppedIn, TrialControl } from "./trial-control.ts";
 
 const firstRestartPauseMs = 50;
@@ -58,7 +59,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   if (!taken.ok) throw new StartError(taken.problems.trimEnd());
   if (taken.warnings) process.stderr.write(taken.warnings);
   let { snapshot } = taken;
-  const { loaded } = taken.compiled;
+  const { loaded } = taken;
   prepareDataFolder(loaded.config.data);
   const tlsTicketKeys = randomBytes(48).toString("base64");
   const workers = planWorkers(loaded);
@@ -73,7 +74,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
       for (const { process: child } of workers) if (child) send(child, { type: "trialStopped" });
     },
   });
-  trials.take(taken.compiled, snapshot);
+  trials.take(loaded, snapshot);
   let stopping = false;
   let finish: (code: number) => void = () => {};
   const done = new Promise<number>((resolve) => {
@@ -158,14 +159,22 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
     worker.pauseMs = Math.min(worker.pauseMs * 2, lastRestartPauseMs);
   }
 
-  async function reload(): Promise<{ ok: boolean; text: string }> {
-    const next = takeSnapshot(configFile, stoppedIn(configFile));
+  /** One after the other: what was asked for last is in force in the end. */
+  let reloading: Promise<unknown> = Promise.resolve();
+  function reload(): Promise<ControlAnswer> {
+    const answer = reloading.then(reloadNow);
+    reloading = answer.catch(() => {}); // whoever asked for it is told
+    return answer;
+  }
+
+  async function reloadNow(): Promise<ControlAnswer> {
+    const next = await takeSnapshotAside(configFile, stoppedIn(configFile));
     if (!next.ok) {
       log.error("reload refused, the running policy stays in force");
       return { ok: false, text: `${next.problems}reload refused, the running policy stays in force\n` };
     }
     snapshot = next.snapshot;
-    trials.take(next.compiled, snapshot);
+    trials.take(next.loaded, snapshot);
     const answers = await Promise.all(workers.map((worker) => reloadWorker(worker, next.snapshot)));
     const problems = answers.filter((answer) => answer !== "");
     log.info({ workers: workers.length, problems }, "configuration and policy reloaded");

@@ -8,11 +8,12 @@
  */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { loadConfig } from "../config/load.ts";
+import { type LoadedConfig, loadConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { ControlAnswer } from "./control.ts";
 import type { TrialCounts } from "./shadow.ts";
-import type { Compiled, Snapshot } from "./snapshot.ts";
+import type { Snapshot } from "./snapshot.ts";
 import { Trial } from "./trial.ts";
 
 interface Stopped {
@@ -46,7 +47,7 @@ function readStopped(data: string): Stopped | undefined {
 export class TrialControl {
   readonly #log: Logger;
   readonly #effects: TrialEffects;
-  #config: Compiled["loaded"]["config"] | undefined;
+  #config: Config | undefined;
   #trial: Trial | undefined;
   #terms = "";
   /** The text on trial: its file may have been edited since. */
@@ -59,16 +60,17 @@ export class TrialControl {
   }
 
   /** A configuration is in force. */
-  take({ loaded, candidate }: Compiled, { files }: Snapshot): void {
-    this.#config = loaded.config;
-    this.#stopped = readStopped(loaded.config.data);
-    const settings = loaded.config.policy.candidate;
+  take({ config }: LoadedConfig, { files, candidate }: Snapshot): void {
+    const hash = candidate?.identity.hash;
+    this.#config = config;
+    this.#stopped = readStopped(config.data);
+    const settings = config.policy.candidate;
     this.#text = files[settings?.smtpFilters ?? ""] ?? "";
-    const terms = JSON.stringify([candidate?.hash, settings]);
+    const terms = JSON.stringify([hash, settings]);
     // The same candidate on the same terms goes on where it was.
     if (this.#trial && terms === this.#terms) return;
     this.#terms = terms;
-    this.#trial = candidate && settings ? new Trial(candidate.hash, settings) : undefined;
+    this.#trial = hash !== undefined && settings ? new Trial(hash, settings) : undefined;
   }
 
   /** A worker counted. */

@@ -8,7 +8,7 @@ import { createLogger, type Logger } from "../telemetry/log.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { type Services, startServices } from "./services.ts";
 import { SharedFlow } from "./shared-flow.ts";
-import { compileSnapshot } from "./snapshot.ts";
+import { openSnapshot } from "./snapshot.ts";
 
 const drainMs = 25_000;
 const metricsEveryMs = 2_000;
@@ -24,10 +24,12 @@ function tell(message: FromWorker): void {
 const flow = new SharedFlow((notes) => tell({ type: "flow", notes }));
 
 async function start(message: ToWorker & { type: "start" }): Promise<void> {
-  const compiled = compileSnapshot(message.snapshot);
-  const settings = compiled.ok ? compiled.compiled.loaded.config.log : { level: 15, pretty: undefined };
-  log = createLogger({ bits: settings.level, pretty: settings.pretty ?? process.stdout.isTTY === true });
-  services = await startServices({ ...message, flow, log });
+  const opened = await openSnapshot(message.snapshot);
+  if (!opened.ok) throw new Error(opened.problems);
+  const { compiled } = opened;
+  const { level, pretty } = compiled.loaded.config.log;
+  log = createLogger({ bits: level, pretty: pretty ?? process.stdout.isTTY === true });
+  services = await startServices({ ...message, compiled, flow, log });
   tell({ type: "ready", addresses: services.addresses });
   setInterval(() => tell({ type: "metrics", values: services!.metrics.values }), metricsEveryMs).unref();
   setInterval(() => {

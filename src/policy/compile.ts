@@ -15,10 +15,11 @@ import { check } from "./check.ts";
 import { type Code, codes } from "./codes.ts";
 import { checkFlow } from "./flow.ts";
 import { type Lowered, lower } from "./lower.ts";
+import { Program } from "./program.ts";
 import { Reporter } from "./reporter.ts";
 import { Session } from "./runtime.ts";
 import { SourceText } from "./source.ts";
-import type { EventName, FactSource, PolicyContext, PolicyProgram, PolicySession } from "./types.ts";
+import type { FactSource, PolicyContext, PolicySession } from "./types.ts";
 
 /** Part of the hash: a change of meaning of the same text must show as another policy. */
 const compilerVersion = "1";
@@ -76,6 +77,11 @@ export function analysePolicy(source: string, options: PolicyOptions, parsed?: P
   return { script, diagnostics, lowered: hasErrors(diagnostics) ? undefined : lowered };
 }
 
+/** Names what a text means: content and compiler. */
+export function policyHash(source: string): string {
+  return createHash("sha256").update(`${compilerVersion}\n`).update(source).digest("hex").slice(0, 32);
+}
+
 export function compilePolicy(source: string, options: PolicyOptions): PolicyResult {
   const { diagnostics, lowered } = analysePolicy(source, options);
   if (lowered === undefined) return { ok: false, diagnostics };
@@ -83,41 +89,20 @@ export function compilePolicy(source: string, options: PolicyOptions): PolicyRes
   return { ok: true, program, diagnostics };
 }
 
-export class Policy implements PolicyProgram {
-  readonly hash: string;
-  readonly file: string;
-  readonly warnings: readonly Diagnostic[];
-  readonly lists: readonly string[];
+export class Policy extends Program {
   private readonly lowered: Lowered;
   private readonly budget: Budget;
-  private readonly compiled: ReturnType<typeof compileModule>;
 
   constructor(source: string, file: string, lowered: Lowered, warnings: readonly Diagnostic[], budget: Budget) {
-    this.hash = createHash("sha256").update(`${compilerVersion}\n`).update(source).digest("hex").slice(0, 32);
-    this.file = file;
-    this.warnings = warnings;
-    this.lists = lowered.lists;
+    const compiled = compileModule(lowered.module, { budget });
+    super({ hash: policyHash(source), file, warnings, lists: lowered.lists }, { compiled, lowered, budget });
     this.lowered = lowered;
     this.budget = budget;
-    this.compiled = compileModule(lowered.module, { budget });
   }
 
   /** For the prover, the difference of two policies and coverage. */
   get module(): Module {
     return this.lowered.module;
-  }
-
-  isEmpty(event: EventName): boolean {
-    return !this.compiled.has(event);
-  }
-
-  session(context: PolicyContext, facts: FactSource, exports: Record<string, string> = {}): PolicySession {
-    return new Session(
-      { compiled: this.compiled, lowered: this.lowered, budget: this.budget },
-      context,
-      facts,
-      exports,
-    );
   }
 
   /** A session that runs the rules as written and reports each test and statement. */

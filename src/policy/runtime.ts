@@ -42,10 +42,13 @@ const plainSlots = new Map(
 );
 const messageEvents = new Set(eventNames.slice(eventNames.indexOf("onMailFrom")));
 
+/** What a session has to know of its program's slots. */
+export type SlotTables = Omit<Lowered, "module" | "lists"> & { module: Pick<Lowered["module"], "slots"> };
+
 /** The parts of a program that sessions share. */
 export interface Executable {
   compiled: CompiledModule;
-  lowered: Lowered;
+  lowered: SlotTables;
   budget: Budget;
   trace?: Trace;
 }
