@@ -121,6 +121,7 @@ export const budgetDefaults = {
   recipientsPerTransaction: 100,
   convertedBody: 64 * 1024 * 1024,
   userMapLines: 100_000,
+  backEndAnswers: 10_000,
   addressMapLines: 100_000,
   expandedRecipients: 10_000,
   stsPolicyBytes: 64 * 1024,
@@ -137,6 +138,8 @@ export const budgetDefaults = {
   // debugger
   debugSteps: 100_000,
   debugMessageBytes: 16 * 1024 * 1024,
+  // language server: records that rules are counted by
+  editorRecords: 2_000,
 } as const;
 
 export type BudgetField = keyof typeof budgetDefaults;

@@ -217,7 +217,9 @@ export const configSchema = z.strictObject({
         })
         .nullable()
         .default(null)
-        .describe("a recipient that a user map names goes to its back end, whatever its domain, and anyone may write to it"),
+        .describe(
+          "a recipient that a user map names goes to its back end, whatever its domain, and anyone may write to it",
+        ),
       aliases: z
         .record(z.string(), z.union([z.string(), z.array(z.string())]))
         .default({})

@@ -14,6 +14,7 @@ import { ConnectionPool, type PoolLimits } from "../smtp/outgoing/pool.ts";
 import type { Store } from "../store/types.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { AddressMap } from "./address-map.ts";
+import { BackEnds } from "./back-ends.ts";
 import { LocalDelivery } from "./local.ts";
 import type { MxSettings } from "./mx.ts";
 import { hopKey } from "./next-hop.ts";
@@ -34,6 +35,8 @@ export interface DelivererOptions {
   log?: Logger;
   /** Recipient domains (lower case) delivered to the store. */
   isLocal(domain: string): boolean;
+  /** Front-end node: a user map has the address, so it is not local; default none. */
+  hasBackEnd?(address: string): boolean;
   /** Policy's onRelay. */
   relayPolicy?: RelayPolicy;
   routes?: Readonly<Record<string, string>>;
@@ -71,6 +74,8 @@ export interface PostalDeliverer extends Deliverer {
   /** The name of the queue a recipient waits in: its next hop, the same for all domains of one MX set. */
   destinationOf(message: QueuedMessage, recipient: QueuedRecipient): string | Promise<string>;
   readonly counters: RelayCounters;
+  /** The back ends that user maps name, asked while a client waits. */
+  readonly backEnds: BackEnds;
   /** Closes idle connections; those in use finish. */
   close(): void;
 }
@@ -80,6 +85,7 @@ export function createDeliverer(options: DelivererOptions): PostalDeliverer {
 }
 
 class Delivery implements PostalDeliverer {
+  readonly backEnds: BackEnds;
   readonly #options: DelivererOptions;
   readonly #router: Router;
   readonly #relay: Relay;
@@ -90,6 +96,7 @@ class Delivery implements PostalDeliverer {
     this.#options = options;
     this.#router = new Router({
       isLocal: options.isLocal,
+      hasBackEnd: options.hasBackEnd ?? (() => false),
       relayPolicy: options.relayPolicy,
       routes: options.routes ?? {},
       userMaps: options.userMaps ?? [],
@@ -115,6 +122,11 @@ class Delivery implements PostalDeliverer {
       budget: options.budget,
       log: options.log,
       ...(options.seal ? { seal: options.seal } : {}),
+    });
+    this.backEnds = new BackEnds({
+      hopOf: (address) => this.#router.backEndOf(address),
+      open: (hop, timeouts) => this.#relay.open(hop, timeouts),
+      budget: options.budget,
     });
     this.#local = new LocalDelivery({
       store: options.store,

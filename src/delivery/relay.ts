@@ -8,7 +8,13 @@
 import type { Budget } from "../config/budget.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
 import type { BodySource, QueuedMessage, QueuedRecipient } from "../queue/types.ts";
-import { type ClientBudget, type ConnectOptions, defaultTimeouts, type Timeouts } from "../smtp/outgoing/client.ts";
+import {
+  type ClientBudget,
+  type ConnectOptions,
+  defaultTimeouts,
+  SmtpConnection,
+  type Timeouts,
+} from "../smtp/outgoing/client.ts";
 import { SmtpError } from "../smtp/outgoing/error.ts";
 import type { MailParameters } from "../smtp/outgoing/parameters.ts";
 import type { ConnectionPool, PooledResult } from "../smtp/outgoing/pool.ts";
@@ -81,6 +87,29 @@ export class Relay {
       const hosts = resolved.candidates.map((candidate) => candidate.host).sort();
       return `${hop.kind}:${hosts.join(",")}:${hop.port}`;
     });
+  }
+
+  /** A connection of the caller's own to the first host of a hop that answers. Rejects with SmtpError. */
+  async open(hop: NextHop, timeouts: Partial<Timeouts>): Promise<SmtpConnection> {
+    const resolved = await resolveHop(hop, this.#settings.mx);
+    if ("outcome" in resolved) throw new SmtpError("connect", resolved.outcome);
+    let failure: SmtpError | undefined;
+    for (const candidate of resolved.candidates) {
+      const protection = await this.#settings.tls.protectionFor(hop, candidate);
+      if (protection instanceof SmtpError) {
+        failure = protection;
+        continue;
+      }
+      try {
+        const options = this.#connectOptions(hop, candidate, protection);
+        return await SmtpConnection.open({ ...options, timeouts: { ...options.timeouts, ...timeouts } });
+      } catch (error) {
+        if (!(error instanceof SmtpError)) throw error;
+        failure = error;
+        if (error.stage === "auth") break;
+      }
+    }
+    throw failure!;
   }
 
   async #batch(

@@ -7,7 +7,7 @@
 import { domainOf, type RouteOverride } from "../message/envelope.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
 import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
-import { mxHop, parseNextHop } from "./next-hop.ts";
+import { type HopDefaults, mxHop, parseNextHop } from "./next-hop.ts";
 import { orderSmartHosts, type SmartHost } from "./smart-host.ts";
 import type { NextHop, SignatureRequest, TlsPolicy } from "./types.ts";
 import type { UserMap } from "./user-map.ts";
@@ -27,6 +27,8 @@ export type RelayPolicy = (message: QueuedMessage, domain: string, preset: Route
 export interface RouteSettings {
   /** Recipient domains delivered to the store. */
   isLocal(domain: string): boolean;
+  /** Front-end node: a user map has the address, so it is not local, whatever its domain. */
+  hasBackEnd(address: string): boolean;
   relayPolicy: RelayPolicy | undefined;
   /** Recipient domain (lower case) → next hop text. */
   routes: Readonly<Record<string, string>>;
@@ -54,7 +56,9 @@ export class Router {
   }
 
   isLocal(recipient: QueuedRecipient): boolean {
-    return recipient.route === undefined && this.#settings.isLocal(domainOf(recipient.address));
+    const { isLocal, hasBackEnd } = this.#settings;
+    const { address, route } = recipient;
+    return route === undefined && isLocal(domainOf(address)) && !hasBackEnd(address);
   }
 
   /** The next hop of a recipient that is not local, when it can be told without asking policy. */
@@ -82,6 +86,16 @@ export class Router {
     );
   }
 
+  /** What user maps say of an address, and nothing else. */
+  backEndOf(address: string): NextHop | undefined {
+    return byUserMap(address, this.#settings.userMaps, this.#defaults(domainOf(address)));
+  }
+
+  #defaults(domain: string): HopDefaults {
+    const { tlsByDomain, tls, localAddress } = this.#settings;
+    return { domain, tls: tlsByDomain[domain] ?? tls, localAddress: localAddress(domain) };
+  }
+
   #decisions(message: QueuedMessage): Decisions {
     const known = this.#asked.get(message);
     if (known?.attempts === message.attempts) return known.decisions;
@@ -106,21 +120,15 @@ export class Router {
     }
     if (decision?.refused) return errorHop(domain, decision.refused);
     const { routes, userMaps, smartHosts, tlsByDomain } = this.#settings;
-    const defaults = {
-      domain,
-      tls: tlsByDomain[domain] ?? this.#settings.tls,
-      localAddress: this.#settings.localAddress(domain),
-    };
+    const defaults = this.#defaults(domain);
     const set = decision?.route ?? override;
     if (set && set.host !== "") {
       return fromOverride(set, mxHop(defaults, decision?.origin ?? "recipient route"), tlsByDomain[domain]);
     }
     const route = routes[domain];
     if (route !== undefined) return withSource(parseNextHop(route, defaults, "domains.routes"), set);
-    for (const map of userMaps) {
-      const host = map.find(address);
-      if (host !== undefined) return withSource(parseNextHop(host, defaults, `user map ${map.name}`), set);
-    }
+    const backEnd = byUserMap(address, userMaps, defaults);
+    if (backEnd !== undefined) return withSource(backEnd, set);
     if (smartHosts.length > 0) {
       const [first, ...others] = orderSmartHosts(smartHosts, defaults);
       return withSource(others.length > 0 ? { ...first!, fallbacks: others } : first!, set);
@@ -128,6 +136,15 @@ export class Router {
     // Policy may leave the host to MX and still choose TLS, port and source address.
     return set ? fromOverride(set, mxHop(defaults, "mx"), tlsByDomain[domain]) : mxHop(defaults, "mx");
   }
+}
+
+/** The first map that has the address decides. */
+function byUserMap(address: string, maps: readonly UserMap[], defaults: HopDefaults): NextHop | undefined {
+  for (const map of maps) {
+    const host = map.find(address);
+    if (host !== undefined) return parseNextHop(host, defaults, `user map ${map.name}`);
+  }
+  return undefined;
 }
 
 function fromOverride(set: RouteOverride, base: NextHop, byDomain: TlsPolicy | undefined): NextHop {

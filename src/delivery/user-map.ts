@@ -1,7 +1,8 @@
 /**
  * User maps: which back end serves an address (smtpfilters.md §12.2). A file of lines "<pattern> <blank> <host>"; the
  * pattern is an unanchored regular expression tested on the whole address, and the first matching line wins; lines that
- * start with "#" and blank lines say nothing.
+ * start with "#" and blank lines say nothing. A host is connected to directly, whatever MX records its name has: they
+ * may well lead back here.
  * Failure: `UserMapError` with file and line for a line that can't be used; the map is not loaded in part.
  */
 import { readFile } from "node:fs/promises";
@@ -23,6 +24,8 @@ export class UserMapError extends Error {
     this.name = "UserMapError";
   }
 }
+
+const withoutBrackets = /^((?:lmtp|smtps):)?([^[\]:]+)/;
 
 interface Row {
   pattern: Regex;
@@ -60,7 +63,7 @@ function parseRow(line: string, name: string, number: number, budget: Pick<Budge
   try {
     parseNextHop(host, { domain: "", tls: "opportunistic", localAddress: "" }, name);
     // Addresses are compared without regard to case: local parts that differ only in case are one mailbox in practice.
-    return { pattern: compileRegex(parts[1]!, "ascii", budget), host };
+    return { pattern: compileRegex(parts[1]!, "ascii", budget), host: host.replace(withoutBrackets, "$1[$2]") };
   } catch (error) {
     if (error instanceof RangeError || error instanceof RegexError || error instanceof BudgetExceeded) {
       throw new UserMapError(name, number, error.message);

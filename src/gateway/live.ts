@@ -42,6 +42,7 @@ export function makeLive(compiled: Compiled): Live {
   const { rewriting } = compiled;
   const trusted = new NetworkSet(config.relay.trustedNetworks);
   const relayed = new Set(config.domains.relay);
+  const { frontEnd } = config.domains;
   const mechanisms = mechanismsOf(config);
   const directory = new AccountDirectory({
     localDomains: config.domains.local,
@@ -68,6 +69,7 @@ export function makeLive(compiled: Compiled): Live {
     sieve: compiled.sieve,
     globalScripts: compiled.globalScripts,
     isLocal: (domain) => directory.isLocal(domain),
+    hasBackEnd: (address) => frontEnd !== null && rewriting.userMaps.some((map) => map.find(address) !== undefined),
     resolve: (address) => directory.resolve(address),
     reverse: (address) => rewriting.srs?.reverse(address),
     dnsLists: { ...config.dnsLists, skip: config.dnsLists.skip.map(networkOf) },
@@ -77,10 +79,11 @@ export function makeLive(compiled: Compiled): Live {
 }
 
 /** Strongest first: clients tend to take the first one that they know. */
-function mechanismsOf({ accounts, tokens }: Config): string[] {
+function mechanismsOf({ accounts, tokens, domains }: Config): string[] {
+  const passwords = domains.frontEnd?.authenticate || accounts.some(({ password }) => password !== "");
   return [
     ...(accounts.some(({ scram }) => scram !== undefined) ? ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"] : []),
-    ...(accounts.some(({ password }) => password !== "") ? ["PLAIN", "LOGIN"] : []),
+    ...(passwords ? ["PLAIN", "LOGIN"] : []),
     ...(accounts.some(({ plain }) => plain !== undefined) ? ["CRAM-MD5"] : []),
     ...(tokens === null ? [] : ["XOAUTH2", "OAUTHBEARER"]),
   ];

@@ -4,6 +4,7 @@
  * Invariants: the program a session began with serves it to its end; the reply to the final dot is positive only after
  * the spool's commit. Failure: a QueueError's outcome is the reply; anything thrown becomes 451 in the SMTP session.
  */
+import type { BackEnds } from "../delivery/back-ends.ts";
 import type { AccountDirectory } from "../directory/accounts.ts";
 import { domainOf, type Envelope, localPartOf, type Recipient } from "../message/envelope.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
@@ -29,6 +30,8 @@ import { relayRefusal, replyOf } from "./verdict.ts";
 export interface ReceptionServices extends MessageServices {
   /** What is in force now; read once per session. */
   live(): Live;
+  /** Those that are in force now. */
+  backEnds(): BackEnds;
   policyServices: PolicyServices;
 }
 
@@ -123,6 +126,9 @@ class Reception implements SessionHandler {
   }
 
   onAuth(credentials: Credentials): Promise<{ ok: boolean; user: string; outcome?: Outcome }> {
+    if (this.#live.config.domains.frontEnd?.authenticate && this.#live.hasBackEnd(credentials.username)) {
+      return this.#services.backEnds().authenticate(credentials);
+    }
     return this.#directory.authenticate(credentials);
   }
 
@@ -152,7 +158,8 @@ class Reception implements SessionHandler {
     // RFC 5321 §4.5.1: postmaster without a domain is ours.
     // A bounce to an SRS address of ours is led back to the sender it was made for, so it is ours as well.
     const bounce = envelope.mailFrom === "" && this.#live.reverse(recipient.address) !== undefined;
-    const local = domain === "" || bounce || this.#directory.isLocal(domain);
+    const mapped = this.#live.hasBackEnd(recipient.address);
+    const local = domain === "" || bounce || mapped || this.#directory.isLocal(domain);
     const policy = this.#policy;
     policy.input("rcptTo", recipient.address);
     policy.input("rcptToDomain", domain);
@@ -165,7 +172,7 @@ class Reception implements SessionHandler {
       if (reply && reply.code >= 400) return reply;
       const route = policy.route();
       if (route) recipient.route = route;
-      return then(this.#engineVerdict(recipient, local, bounce), (refusal) => {
+      return then(this.#engineVerdict(recipient, { local, bounce, mapped }), (refusal) => {
         if (refusal) return refusal;
         if (result?.action === "discard") this.#marks.discarded.add(recipient.address);
         return this.#services.policyServices.empty ? reply : this.#askServices(envelope, recipient, reply);
@@ -236,7 +243,10 @@ class Reception implements SessionHandler {
     return reply;
   }
 
-  #engineVerdict(recipient: Recipient, local: boolean, bounce: boolean): MaybePromise<Answer> {
+  #engineVerdict(
+    recipient: Recipient,
+    { local, bounce, mapped }: { local: boolean; bounce: boolean; mapped: boolean },
+  ): MaybePromise<Answer> {
     const refusal = relayRefusal({
       local,
       localDelivery: this.#policy.read("localDelivery") || "all",
@@ -247,8 +257,15 @@ class Reception implements SessionHandler {
         this.#live.relaysFor(domainOf(recipient.address)),
     });
     if (refusal || !local || bounce) return refusal;
+    if (mapped) return this.#backEndVerdict(recipient);
     return then(this.#directory.exists(recipient.address), (exists) =>
       exists ? undefined : outcome.reject({ code: 550, enhanced: "5.1.1", text: "User not found", origin: "engine" }),
     );
+  }
+
+  /** A route of the policy's own says more than a back end. */
+  #backEndVerdict(recipient: Recipient): MaybePromise<Answer> {
+    if (recipient.route !== undefined || !this.#live.config.domains.frontEnd?.verify) return undefined;
+    return this.#services.backEnds().refusal(recipient.address);
   }
 }

@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -11,6 +11,8 @@ import { makePki } from "../unit/delivery/certificates.ts";
 import { bodyOf, delivererWith, messageTo } from "../unit/delivery/fixtures.ts";
 import { startNextHop } from "../unit/delivery/next-hop-server.ts";
 import { freePort, peer, scratch, start } from "./daemons.ts";
+import { startDovecot } from "./dovecot.ts";
+import { runPostfix } from "./peers.ts";
 
 const text = (mark: string) =>
   `From: ann@x.example\r\nTo: bob@y.example\r\nSubject: ${mark}\r\nMessage-ID: <${mark}@x.example>\r\n\r\n.dot\r\n..two\r\nend ${mark}\r\n`;
@@ -37,71 +39,30 @@ test("smtp-sink: every message arrives once over few connections", async (t) => 
   assert.equal(dump.match(/^X-Helo-Args: gw\.test/gm)?.length, 300);
 });
 
-/** Postfix in a folder of its own that takes mail for y.example over STARTTLS and passes it to `sinkPort`. */
-async function startPostfix(
-  t: TestContext,
-  postfix: string,
-  sinkPort: number,
-  tls: { cert: string; key: string },
-): Promise<number> {
+/** Postfix that takes mail for y.example over STARTTLS and passes it to `sinkPort`. */
+async function startPostfix(t: TestContext, sinkPort: number, tls: { cert: string; key: string }): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "postern-postfix-"));
-  const etc = join(folder, "etc");
-  for (const name of ["etc", "spool", "data"]) mkdirSync(join(folder, name), { mode: 0o755 });
-  execFileSync("/bin/chown", ["postfix", join(folder, "data")]);
-  execFileSync("/bin/chmod", ["755", folder]);
-  writeFileSync(join(etc, "tls.pem"), tls.key + tls.cert, { mode: 0o600 });
   const port = await freePort();
-  const settings = {
-    compatibility_level: "3.6",
-    queue_directory: join(folder, "spool"),
-    data_directory: join(folder, "data"),
-    command_directory: "/usr/sbin",
-    daemon_directory: "/usr/lib/postfix/sbin",
-    maillog_file: join(folder, "log"),
-    maillog_file_prefixes: folder,
-    myhostname: "mx.y.example",
-    mydestination: "",
-    inet_interfaces: "127.0.0.1",
-    inet_protocols: "ipv4",
-    mynetworks: "127.0.0.0/8",
-    relayhost: `[127.0.0.1]:${sinkPort}`,
-    smtpd_tls_security_level: "encrypt",
-    smtpd_tls_chain_files: join(etc, "tls.pem"),
-    smtp_tls_security_level: "none",
-    smtp_host_lookup: "native",
-    disable_dns_lookups: "yes",
-    alias_maps: "",
-    local_recipient_maps: "",
-    smtpd_relay_restrictions: "permit_mynetworks,reject",
-    smtpd_recipient_restrictions:
-      "check_recipient_access inline:{{no@y.example=550 5.1.1 not here}},permit_mynetworks,reject",
-  };
-  const main = Object.entries(settings).map(([name, value]) => `${name} = ${value}`);
-  const internal =
-    "cleanup rewrite:trivial-rewrite bounce defer:bounce trace:bounce error retry:error anvil scache smtp relay:smtp proxymap tlsmgr";
-  const master = [
-    `127.0.0.1:${port} inet n - n - - smtpd`,
-    "qmgr unix n - n 300 1 qmgr",
-    "postlog unix-dgram n - n - 1 postlogd",
-    ...internal.split(" ").map((entry) => {
-      const [name, command = name] = entry.split(":");
-      const limits =
-        name === "tlsmgr" ? "- - n 1000? 1" : name === "cleanup" || name === "proxymap" ? "n - n - 0" : "- - n - -";
-      return `${name} unix ${limits} ${command}`;
-    }),
-  ];
-  writeFileSync(join(etc, "main.cf"), `${main.join("\n")}\n`);
-  writeFileSync(join(etc, "master.cf"), `${master.join("\n")}\n`);
-  execFileSync(postfix, ["-c", etc, "start"], { stdio: "pipe" });
-  // Hooks run in order of registration: the folder must still be there.
-  t.after(() => execFileSync(postfix, ["-c", etc, "stop"], { stdio: "pipe" }));
+  const chain = join(folder, "tls.pem");
+  writeFileSync(chain, tls.key + tls.cert, { mode: 0o600 });
+  await runPostfix(t, {
+    ...{ folder, address: "127.0.0.1", port },
+    settings: {
+      myhostname: "mx.y.example",
+      relayhost: `[127.0.0.1]:${sinkPort}`,
+      smtpd_tls_security_level: "encrypt",
+      smtpd_tls_chain_files: chain,
+      smtpd_recipient_restrictions:
+        "check_recipient_access inline:{{no@y.example=550 5.1.1 not here}},permit_mynetworks,reject",
+    },
+  });
+  // Hooks run in order of registration: Postfix is stopped before.
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return port;
 }
 
 test("Postfix as next hop: required TLS, BDAT, DSN parameters, recipients judged one by one", async (t) => {
-  const postfix = peer(t, "postfix");
-  if (postfix === undefined) return;
+  if (peer(t, "postfix") === undefined) return;
   const pki = makePki();
   if (pki === undefined) {
     t.skip("needs openssl");
@@ -109,7 +70,7 @@ test("Postfix as next hop: required TLS, BDAT, DSN parameters, recipients judged
   }
   const sink = await startNextHop({ extensions: ["PIPELINING", "8BITMIME", "DSN"] });
   t.after(() => sink.close());
-  const port = await startPostfix(t, postfix, sink.port, pki.issue("localhost"));
+  const port = await startPostfix(t, sink.port, pki.issue("localhost"));
   const deliverer = delivererWith({
     routes: { "y.example": `[localhost]:${port}` },
     tls: "required",
@@ -121,11 +82,7 @@ test("Postfix as next hop: required TLS, BDAT, DSN parameters, recipients judged
     [{ address: "bob@y.example", notify: ["FAILURE"], orcpt: "rfc822;b+o@y.example" }, "no@y.example"],
     envelope,
   );
-  let results = await deliverer.deliver(message, message.recipients, bodyOf(text("one")));
-  for (let tries = 0; tries < 30 && results[0]!.outcome.enhanced === "4.4.1"; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 100)); // Postfix is still starting
-    results = await deliverer.deliver(message, message.recipients, bodyOf(text("one")));
-  }
+  const results = await deliverer.deliver(message, message.recipients, bodyOf(text("one")));
   assert.deepEqual(
     results.map((result) => [result.recipient.address, result.kind, result.outcome.enhanced]),
     [
@@ -150,49 +107,9 @@ test("Postfix as next hop: required TLS, BDAT, DSN parameters, recipients judged
 });
 
 test("Dovecot's LMTP server: a result for each recipient, mail in the maildir", async (t) => {
-  const dovecot = peer(t, "dovecot");
+  const dovecot = await startDovecot(t, ["ann@local.test", "bob@local.test"]);
   if (dovecot === undefined) return;
-  const folder = scratch(t);
-  execFileSync("/bin/chmod", ["755", folder]);
-  mkdirSync(join(folder, "mail"));
-  execFileSync("/bin/chown", ["-R", "nobody:nogroup", join(folder, "mail")]);
-  writeFileSync(join(folder, "users"), "ann@local.test:::::::\nbob@local.test:::::::\n", { mode: 0o644 });
-  const port = await freePort();
-  writeFileSync(
-    join(folder, "dovecot.conf"),
-    `protocols = lmtp
-listen = 127.0.0.1
-base_dir = ${folder}/run
-state_dir = ${folder}/state
-log_path = ${folder}/log
-ssl = no
-first_valid_uid = 1
-mail_location = maildir:${folder}/mail/%n
-postmaster_address = postmaster@local.test
-default_internal_user = nobody
-default_internal_group = nogroup
-default_login_user = nobody
-passdb {
-  driver = static
-  args = nopassword=y
-}
-userdb {
-  driver = passwd-file
-  args = ${folder}/users
-  override_fields = uid=nobody gid=nogroup home=${folder}/mail/%n
-}
-service lmtp {
-  inet_listener lmtp {
-    address = 127.0.0.1
-    port = ${port}
-  }
-}
-service stats {
-  client_limit = 100
-}
-`,
-  );
-  await start(t, dovecot, ["-F", "-c", join(folder, "dovecot.conf")], port);
+  const { port } = dovecot;
   const deliverer = delivererWith({ routes: { "local.test": `lmtp:[127.0.0.1]:${port}` } });
   t.after(() => deliverer.close());
   const message = messageTo(["ann@local.test", "nobody@local.test", "bob@local.test"]);
@@ -204,12 +121,9 @@ service stats {
       ["nobody@local.test", "failed"],
       ["bob@local.test", "relayed"],
     ],
-    readFileSync(join(folder, "log"), "utf8"),
+    dovecot.log(),
   );
-  for (const user of ["ann", "bob"]) {
-    const [file] = readdirSync(join(folder, "mail", user, "new"));
-    assert.ok(readFileSync(join(folder, "mail", user, "new", file!), "latin1").includes("..two"));
-  }
+  for (const user of ["ann", "bob"]) assert.ok(dovecot.mail(`${user}@local.test`)[0]!.includes("..two"));
   const again = await deliverer.deliver(message, message.recipients.slice(0, 1), bodyOf(text("again"), 20));
   assert.equal(again[0]!.kind, "relayed", "the connection is reused");
 });

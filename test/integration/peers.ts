@@ -52,11 +52,22 @@ export function missingForLaboratory(): string | undefined {
   }
 }
 
-/** @param tls PEM text of key and certificate chain: offers STARTTLS, notes it in Received, uses it where offered */
-export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string): Promise<void> {
-  const { folder, address, domain } = plan;
+export interface PostfixPlan {
+  /** Scratch folder of this server; made when missing. */
+  folder: string;
+  address: string;
+  port: number;
+  on?: readonly string[];
+  /** main.cf beyond what every Postfix here has. */
+  settings: Readonly<Record<string, string>>;
+}
+
+/** A Postfix of its own that ends with the test; answers the folder of its configuration. */
+export async function runPostfix(t: TestContext, plan: PostfixPlan): Promise<string> {
+  const { folder, address, port } = plan;
   const etc = join(folder, "etc");
   for (const name of ["etc", "spool", "data"]) mkdirSync(join(folder, name), { recursive: true, mode: 0o755 });
+  execFileSync("/bin/chmod", ["755", folder]);
   execFileSync("/bin/chown", ["postfix", join(folder, "data")]);
   const settings = {
     compatibility_level: "3.6",
@@ -64,32 +75,21 @@ export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string)
     data_directory: join(folder, "data"),
     maillog_file: join(folder, "log"),
     maillog_file_prefixes: folder,
-    myhostname: domain,
     mydestination: "",
     // Only for what it takes itself to be: loopback addresses beside .1 are not in the interface list. master.cf binds.
     inet_interfaces: "127.0.0.1",
     inet_protocols: "ipv4",
-    mynetworks: plan.range ?? "127.0.0.0/8",
-    relayhost: `[${plan.gateway}]`,
-    transport_maps: `inline:{${domainsOf(plan).map((name) => `${name}=smtp:[${plan.sink.host}]:${plan.sink.port}`)}}`,
+    mynetworks: "127.0.0.0/8",
     smtp_host_lookup: "native",
-    smtp_bind_address: address,
     disable_dns_lookups: "yes",
     alias_maps: "",
     smtpd_relay_restrictions: "permit_mynetworks,reject",
-    ...(tls === undefined
-      ? {}
-      : {
-          smtpd_tls_security_level: "may",
-          smtpd_tls_chain_files: join(etc, "tls.pem"),
-          smtpd_tls_received_header: "yes",
-          smtp_tls_security_level: "may",
-        }),
+    ...plan.settings,
   };
-  if (tls !== undefined) writeFileSync(join(etc, "tls.pem"), tls, { mode: 0o600 });
-  const services = "cleanup rewrite:trivial-rewrite bounce defer:bounce trace:bounce error retry:error smtp relay:smtp";
+  const services =
+    "cleanup rewrite:trivial-rewrite bounce defer:bounce trace:bounce error retry:error smtp relay:smtp lmtp";
   const master = [
-    `${address}:25 inet n - n - - smtpd`,
+    `${address}:${port} inet n - n - - smtpd`,
     "qmgr unix n - n 300 1 qmgr",
     "anvil unix - - n - 1 anvil",
     "scache unix - - n - 1 scache",
@@ -111,7 +111,34 @@ export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string)
   };
   postfix("start");
   t.after(() => postfix("stop"));
-  await until(`Postfix on ${address}`, () => answers(address));
+  await until(`Postfix on ${address}`, () => answers(address, port));
+  return etc;
+}
+
+/** @param tls PEM text of key and certificate chain: offers STARTTLS, notes it in Received, uses it where offered */
+export async function startPostfix(t: TestContext, plan: PeerPlan, tls?: string): Promise<void> {
+  const { folder, address, domain, sink } = plan;
+  const chain = join(folder, "tls.pem");
+  mkdirSync(folder, { recursive: true });
+  if (tls !== undefined) writeFileSync(chain, tls, { mode: 0o600 });
+  await runPostfix(t, {
+    ...{ folder, address, port: 25, ...(plan.on ? { on: plan.on } : {}) },
+    settings: {
+      myhostname: domain,
+      mynetworks: plan.range ?? "127.0.0.0/8",
+      relayhost: `[${plan.gateway}]`,
+      transport_maps: `inline:{${domainsOf(plan).map((name) => `${name}=smtp:[${sink.host}]:${sink.port}`)}}`,
+      smtp_bind_address: address,
+      ...(tls === undefined
+        ? {}
+        : {
+            smtpd_tls_security_level: "may",
+            smtpd_tls_chain_files: chain,
+            smtpd_tls_received_header: "yes",
+            smtp_tls_security_level: "may",
+          }),
+    },
+  });
 }
 
 /** @param greylist path of a file: while it is missing, recipients are told to come back later */
@@ -236,9 +263,9 @@ async function endGroup(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-function answers(address: string): Promise<boolean> {
+function answers(address: string, port = 25): Promise<boolean> {
   return new Promise((done) => {
-    const socket = connect(25, address);
+    const socket = connect(port, address);
     socket.once("data", () => done(true)).once("error", () => done(false));
     socket.once("data", () => socket.destroy());
   });

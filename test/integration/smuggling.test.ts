@@ -11,14 +11,14 @@ import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "../unit/smtp-incoming/site.ts";
-import { dumped, type Gateway, Lab, peer, until } from "./lab.ts";
+import { dumped, type Gateway, Lab, peer, type Sink, until } from "./lab.ts";
 import { missingForLaboratory, startPostfix } from "./peers.ts";
 
 const lab = new Lab();
 after(() => lab.close());
 
 /** The Postfix behind the gateway: what it takes for peer.test goes to `sink`. */
-async function postfixBehind(t: TestContext, sink: number): Promise<{ domains: object } | undefined> {
+async function postfixBehind(t: TestContext, sink: Sink): Promise<{ domains: object } | undefined> {
   const missing = missingForLaboratory();
   if (missing !== undefined) {
     if (process.env.POSTERN_REQUIRE_PEERS === "1") assert.fail(missing);
@@ -90,7 +90,7 @@ test("no text over CR, LF, dot and NUL ends a message but CRLF.CRLF; nothing smu
 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const sink = await lab.sink();
-  const routed = await postfixBehind(t, sink.port);
+  const routed = await postfixBehind(t, sink);
   if (routed === undefined) return;
   let arrived = 0;
   for (const bareNewline of ["close", "reject"] as const) {
@@ -135,7 +135,7 @@ test("a binary body with bare line ends is never relayed as it is to a server wi
 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const sink = await lab.sink();
-  const routed = await postfixBehind(t, sink.port);
+  const routed = await postfixBehind(t, sink);
   if (routed === undefined) return;
   const gateway = await lab.gateway(routed);
   const socket = connect({ port: gateway.port, host: "127.0.0.1" });

@@ -317,8 +317,9 @@ export class SmtpConnection implements Watched {
   }
 
   /** RFC 4954 §6: a failed AUTH says nothing about the recipients, so the mail waits for the administrator. */
-  #authError(text: string): SmtpError {
-    return new SmtpError("auth", outcome.defer({ code: 454, enhanced: "4.7.0", text, origin: this.origin }));
+  #authError(text: string, replyCode = 0): SmtpError {
+    const said = outcome.defer({ code: 454, enhanced: "4.7.0", text, origin: this.origin });
+    return new SmtpError("auth", said, undefined, replyCode);
   }
 
   #tlsError(text: string, result: string): SmtpError {
@@ -327,7 +328,8 @@ export class SmtpConnection implements Watched {
   }
 
   #refused(reply: Reply): SmtpError {
-    if (this.#stage === "auth") return this.#authError(`AUTH refused: ${reply.code} ${reply.lines.join(" ")}`);
+    if (this.#stage === "auth")
+      return this.#authError(`AUTH refused: ${reply.code} ${reply.lines.join(" ")}`, reply.code);
     const said = replyOutcome(reply, this.origin);
     if (said.code >= 400) return new SmtpError(this.#stage, said);
     return new SmtpError(this.#stage, protocolOutcome(`unexpected reply ${reply.code} to ${this.#stage}`, this.origin));

@@ -12,13 +12,16 @@ export class SmtpError extends Error {
   readonly outcome: Outcome;
   /** TLS failures carry the RFC 8460 §4.3 result type for reports. */
   readonly tlsResult: string | undefined;
+  /** The code of a host that refused, 0 when it did not get to say anything. */
+  readonly replyCode: number;
 
-  constructor(stage: ConnectStage, result: Outcome, tlsResult?: string) {
+  constructor(stage: ConnectStage, result: Outcome, tlsResult?: string, replyCode = 0) {
     super(result.text);
     this.name = "SmtpError";
     this.stage = stage;
     this.outcome = result;
     this.tlsResult = tlsResult;
+    this.replyCode = replyCode;
   }
 }
 

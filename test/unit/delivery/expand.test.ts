@@ -15,6 +15,7 @@ const aliases: Record<string, string[]> = {
 for (let index = 0; index < 20; index++) aliases[`deep${index}@local.example`] = [`deep${index + 1}@local.example`];
 
 const names: Names = {
+  hasBackEnd: () => false,
   isLocal: (domain) => domain === "local.example",
   resolve: (address) => aliases[address.toLowerCase()] ?? [],
   reverse: (address) => (address === "SRS0=x@gw.test" ? "ann@far.example" : undefined),

@@ -46,6 +46,7 @@ test("hops that differ in what protects them do not share connections", () => {
 async function choose(settings: Partial<RouteSettings>, address = "bob@y.example", route?: RouteOverride) {
   const router = new Router({
     isLocal: () => false,
+    hasBackEnd: () => false,
     relayPolicy: undefined,
     routes: {},
     userMaps: [],
@@ -113,8 +114,8 @@ test("STARTTLS and source address as policy and configuration say", async () => 
 test("user maps: unanchored, first match, errors with their line, a limit", () => {
   const text = "user1@example.tld  back1\n^user2@example\\.tld$ back2\n.*@example.tld [192.0.2.1]:2525\n";
   const users = parseUserMap(text, "m", budget);
-  assert.equal(users.find("testuser1@example.tld"), "back1");
-  assert.equal(users.find("user2@example.tld"), "back2");
+  assert.equal(users.find("testuser1@example.tld"), "[back1]");
+  assert.equal(users.find("user2@example.tld"), "[back2]");
   assert.equal(users.find("testuser2@example.tld"), "[192.0.2.1]:2525");
   assert.equal(users.find("user1@elsewhere.tld"), undefined);
   for (const [bad, line] of [
