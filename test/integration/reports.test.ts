@@ -17,7 +17,7 @@ before(async () => {
   dns = await startDnsServer({
     "sender.test": [{ TXT: "v=spf1 ip4:127.0.0.0/8 -all" }],
     "_dmarc.sender.test": [{ TXT: "v=DMARC1; p=reject; rua=mailto:reports@sender.test,mailto:r@stranger.test" }],
-    "_smtp._tls.sender.test": [{ TXT: "v=TLSRPTv1; rua=mailto:tls@sender.test" }],
+    "_smtp._tls.secure.test": [{ TXT: "v=TLSRPTv1; rua=mailto:tls@sender.test" }],
   });
 });
 after(async () => {
@@ -96,23 +96,72 @@ test("what two workers count is reported once, over a restart too", { timeout: 1
   await gateway.kill("SIGTERM");
   const again = await lab.gateway(settings, undefined, gateway.port);
   await deliver(again, ["7", "8"]);
-  const checked = () =>
-    reports(sink.dump).map(({ content, file, to }) => {
-      assert.equal(to, "reports@sender.test", "stranger.test did not agree to be written to");
-      const said = execFileSync("/usr/bin/python3", ["-c", pythonCheck], { input: content, encoding: "utf8" });
-      const [domain, policy, count, begin, end] = said.trim().split(" ");
-      assert.equal(`${domain} ${policy}`, "sender.test reject");
-      assert.match(file, new RegExp(`^gw\\.test!sender\\.test!${begin}!${end}![0-9a-f]+\\.xml\\.gz$`));
-      assert.equal(Number(end) - Number(begin), 4);
-      return { begin, count: Number(count) };
-    });
-  const total = () => checked().reduce((sum, { count }) => sum + count, 0);
+  const total = () =>
+    reports(sink.dump).reduce((sum, { content }) => sum + Number(/<count>(\d+)</.exec(content)?.[1] ?? 0), 0);
   await until("all is reported", () => total() >= 8, 40_000);
   // The other worker has its turn too.
   await sleep(6_000);
-  assert.equal(total(), 8);
-  const periods = checked().map(({ begin }) => begin);
-  assert.equal(new Set(periods).size, periods.length, "a report for each period");
+  const periods = reports(sink.dump).map(({ content, file, to }) => {
+    assert.equal(to, "reports@sender.test", "stranger.test did not agree to be written to");
+    const said = execFileSync("/usr/bin/python3", ["-c", pythonCheck], { input: content, encoding: "utf8" });
+    const [domain, policy, count, begin, end] = said.trim().split(" ");
+    assert.equal(`${domain} ${policy}`, "sender.test reject");
+    assert.match(file, new RegExp(`^gw\\.test!sender\\.test!${begin}!${end}![0-9a-f]+\\.xml\\.gz$`));
+    assert.equal(Number(end) - Number(begin), 4);
+    return { begin, count: Number(count) };
+  });
+  assert.equal(
+    periods.reduce((sum, { count }) => sum + count, 0),
+    8,
+  );
+  assert.equal(new Set(periods.map(({ begin }) => begin)).size, periods.length, "a report for each period");
   await sink.stop();
   await again.kill("SIGTERM");
+});
+
+test("a host without TLS is reported to the domain that asks", { timeout: 120_000 }, async () => {
+  const sink = await lab.sink();
+  const hop = `[127.0.0.1]:${sink.port}`;
+  const gateway = await lab.gateway({
+    dns: { servers: [dns.address] },
+    relay: {
+      tlsReports: { contact: "postmaster@gw.test", every: "4s" },
+      tls: { byDomain: { "secure.test": "required" } },
+      trustedNetworks: ["127.0.0.0/8"],
+    },
+    domains: { local: ["local.test"], routes: { "secure.test": hop, "sender.test": hop } },
+    workers: 2,
+  });
+  await sendMessage(gateway.port, { from: "a@local.test", to: ["b@secure.test"], text: letter("tls") });
+  const [report] = await until("the report arrives", () => {
+    const arrived = reports(sink.dump);
+    return arrived.length > 0 && arrived;
+  });
+  assert.equal(report!.to, "tls@sender.test");
+  const found = JSON.parse(report!.content) as Record<string, string> & {
+    "date-range": Record<string, string>;
+    policies: unknown[];
+  };
+  assert.equal(found["organization-name"], "gw.test");
+  assert.equal(found["contact-info"], "postmaster@gw.test");
+  const { "start-datetime": start, "end-datetime": end } = found["date-range"];
+  assert.match(`${start} ${end}`, /^\d{4}-\d\d-\d\dT[\d:]{8}Z \d{4}-\d\d-\d\dT[\d:]{8}Z$/);
+  const times = [start!, end!].map((text) => Date.parse(text) / 1_000);
+  assert.ok(report!.file.startsWith(`gw.test!secure.test!${times.join("!")}!`), report!.file);
+  assert.deepEqual(found.policies, [
+    {
+      policy: { "policy-type": "no-policy-found", "policy-domain": "secure.test" },
+      summary: { "total-successful-session-count": 0, "total-failure-session-count": 1 },
+      "failure-details": [
+        {
+          "result-type": "starttls-not-supported",
+          "receiving-mx-hostname": "127.0.0.1",
+          "receiving-ip": "127.0.0.1",
+          "failed-session-count": 1,
+        },
+      ],
+    },
+  ]);
+  await sink.stop();
+  await gateway.kill("SIGTERM");
 });
