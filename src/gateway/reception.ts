@@ -8,6 +8,7 @@ import type { BackEnds } from "../delivery/back-ends.ts";
 import type { AccountDirectory } from "../directory/accounts.ts";
 import { domainOf, type Envelope, localPartOf, type Recipient } from "../message/envelope.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
+import { certificateInputs } from "../policy/client-certificate.ts";
 import type { EventName, EventResult, PolicyEffect, PolicySession } from "../policy/types.ts";
 import type {
   Answer,
@@ -106,7 +107,7 @@ class Reception implements SessionHandler {
     policy.input("smtpIp", client.localIp);
     policy.input("remoteSmtpPort", String(client.remotePort));
     policy.input("remoteSmtpIp", client.remoteIp);
-    policy.input("isSSLConnection", client.tls === "" ? "no" : "yes");
+    this.#tlsInputs(client);
     return then(this.#run("onConnect"), (result) => {
       const greeting = policy.read("smtpGreeting");
       if (greeting !== "") this.settings.greeting = greeting;
@@ -118,11 +119,17 @@ class Reception implements SessionHandler {
     const policy = this.#policy;
     policy.input("ehloHost", client.ehlo);
     policy.input("isESMTP", client.esmtp ? "yes" : "no");
-    policy.input("isSSLConnection", client.tls === "" ? "no" : "yes");
+    this.#tlsInputs(client);
     return then(this.#run("onEhlo"), (result) => {
       if (result) takeSettings(this.settings, policy, this.#live.authMechanisms);
       return result && replyOf("onEhlo", result);
     });
+  }
+
+  #tlsInputs({ tls, clientCertificate }: SmtpClientInfo): void {
+    this.#policy.input("isSSLConnection", tls === "" ? "no" : "yes");
+    if (clientCertificate === undefined) return;
+    for (const [name, value] of Object.entries(certificateInputs(clientCertificate))) this.#policy.input(name, value);
   }
 
   onAuth(credentials: Credentials): Promise<{ ok: boolean; user: string; outcome?: Outcome }> {

@@ -76,6 +76,14 @@ function setting(
   });
 }
 
+function certificate(name: string, type: ValueType, doc: string, value = "") {
+  return row(`clientCert${name}`, type, since("onConnect", "ro"), doc, {
+    source: "ours",
+    origin: "ours",
+    default: value,
+  });
+}
+
 export const variables: readonly VariableRow[] = [
   // §5.1 connection and session
   row("smtpPort", port, since("onConnect", "ro"), "Local port that the client reached.", { source: "§5.1" }),
@@ -83,6 +91,15 @@ export const variables: readonly VariableRow[] = [
   row("remoteSmtpPort", port, since("onConnect", "ro"), "The client's port.", { source: "§5.1", route: true }),
   row("remoteSmtpIp", ip, since("onConnect", "ro"), "The client's address.", { source: "§5.1" }),
   row("isSSLConnection", yesNo, since("onConnect", "ro"), "Whether the connection is encrypted.", { source: "§5.1" }),
+  certificate(
+    "Verified",
+    yesNo,
+    "Whether the client showed a certificate that chains to the listener's clientCa.",
+    "no",
+  ),
+  certificate("Subject", text, "Subject of the client's certificate; proves nothing unless it is verified."),
+  certificate("Issuer", text, "Issuer of the client's certificate; proves nothing unless it is verified."),
+  certificate("Fingerprint", text, "SHA-256 of the client's certificate, `AB:CD:…`; proves who holds its key."),
   row("ehloHost", hostname, since("onEhlo", "ro"), "Name that the client gave in EHLO or HELO.", { source: "§5.1" }),
   row("isESMTP", yesNo, since("onEhlo", "ro"), "yes for EHLO, no for HELO.", { source: "§5.1" }),
   row("authUser", text, since("onMailFrom", "ro"), "Authenticated user; empty without AUTH.", {

@@ -7,6 +7,7 @@
 import type { Credentials, StoredSecret } from "../../directory/types.ts";
 import type { ClientInfo, Envelope, Recipient } from "../../message/envelope.ts";
 import type { Outcome } from "../../message/outcome.ts";
+import type { ClientCertificate } from "../../policy/client-certificate.ts";
 
 export type { Credentials, StoredSecret } from "../../directory/types.ts";
 
@@ -39,8 +40,8 @@ export interface SessionSettings {
 
 /** What reception knows beyond ClientInfo; the object given to every hook has these fields when they apply. */
 export interface SmtpClientInfo extends ClientInfo {
-  /** Certificate that the client showed under TLS; `authorized` when it chains to the listener's client CA. */
-  clientCertificate?: { subject: string; fingerprint256: string; authorized: boolean };
+  /** Certificate that the client showed under TLS. */
+  clientCertificate?: ClientCertificate;
   /** Server name asked for in the TLS handshake (SNI). */
   serverName?: string;
   /** Attributes of XFORWARD from a trusted host, upper-case names; for logs only. */

@@ -4,9 +4,11 @@
  * certificates replaces the old one whole, for connections that begin after it. Failure: a key that doesn't fit its
  * certificate throws at load, so that a broken reload leaves the old set in force.
  */
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { printable } from "../../message/outcome.ts";
+import type { ClientCertificate } from "../../policy/client-certificate.ts";
 
 export interface CertificatePair {
   /** PEM texts: certificate chain and private key. */
@@ -42,6 +44,14 @@ const ciphers = [
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
 
+/**
+ * A session holds the verdict on its client's certificate, so it resumes only where the same CAs judge (RFC 8446
+ * §4.6.1): a client that one listener verified is unknown to another.
+ */
+function sessionContext(clientCa = ""): string {
+  return createHash("sha256").update(`postern ${clientCa}`).digest("base64url").slice(0, 32);
+}
+
 /** Host names that a certificate covers, lower case. */
 function namesOf(certificate: X509Certificate): string[] {
   const names = [...(certificate.subjectAltName ?? "").matchAll(/DNS:([^,\s]+)/g)].map((match) => match[1]!);
@@ -66,7 +76,7 @@ export class TlsContexts {
         ciphers,
         honorCipherOrder: true,
         minVersion: options.minVersion ?? "TLSv1.2",
-        sessionIdContext: "postern",
+        sessionIdContext: sessionContext(options.clientCa),
         ...(options.clientCa === undefined ? {} : { ca: options.clientCa }),
         ...(options.groups === undefined ? {} : { ecdhCurve: options.groups.join(":") }),
         ...(options.ticketKeys === undefined ? {} : { ticketKeys: options.ticketKeys }),
@@ -106,14 +116,24 @@ export function describeTls(socket: TLSSocket): string {
   return `${socket.getProtocol() ?? "TLS"} ${socket.getCipher().standardName}`;
 }
 
+/** Names in a certificate are told up to this length: they reach log lines and policies. */
+const nameLength = 1_000;
+
+/** Node writes one attribute a line; commas inside of values are escaped. */
+function oneLine(name: string): string {
+  return printable(name.split("\n").join(", ")).slice(0, nameLength);
+}
+
 /** The certificate that the client showed, if any. */
-export function clientCertificateOf(
-  socket: TLSSocket,
-): { subject: string; fingerprint256: string; authorized: boolean } | undefined {
+export function clientCertificateOf(socket: TLSSocket): ClientCertificate | undefined {
   const certificate = socket.getPeerX509Certificate();
   if (!certificate) return undefined;
   // `authorized` is set by tls.Server only; on a wrapped socket the verdict has to be asked of the TLS handle.
   const { ssl } = socket as unknown as { ssl?: { verifyError(): Error | null } };
-  const authorized = ssl !== undefined && ssl.verifyError() === null;
-  return { subject: certificate.subject, fingerprint256: certificate.fingerprint256, authorized };
+  return {
+    subject: oneLine(certificate.subject ?? ""),
+    issuer: oneLine(certificate.issuer ?? ""),
+    fingerprint: certificate.fingerprint256,
+    verified: ssl !== undefined && ssl.verifyError() === null,
+  };
 }

@@ -9,6 +9,7 @@ import { editHeaders, editOfEffect } from "../../message/edit.ts";
 import { domainOf, localPartOf, type RouteOverride } from "../../message/envelope.ts";
 import { type Outcome, outcome } from "../../message/outcome.ts";
 import { parseMessage } from "../../message/parse.ts";
+import { certificateInputs } from "../../policy/client-certificate.ts";
 import type { Policy } from "../../policy/compile.ts";
 import { findMethod } from "../../policy/names.ts";
 import { type ReportKind, renderReport } from "../../policy/report.ts";
@@ -174,6 +175,9 @@ class Player {
     policy.input("remoteSmtpPort", String(connect.remotePort));
     policy.input("remoteSmtpIp", connect.remoteIp);
     policy.input("isSSLConnection", connect.tls ? "yes" : "no");
+    if (connect.certificate) {
+      for (const [name, value] of Object.entries(certificateInputs(connect.certificate))) policy.input(name, value);
+    }
     const result = await this.event("onConnect", policy);
     const greeting = policy.read("smtpGreeting") || `${hostName} ESMTP Postern ready`;
     return this.reply("connect", replyOf("onConnect", result) ?? engine(220, "2.0.0", greeting));

@@ -29,6 +29,15 @@ const schema = z.strictObject({
       localIp: z.string().default("127.0.0.1"),
       localPort: z.number().int().default(25),
       tls: z.boolean().default(false),
+      /** What the client showed under TLS. */
+      certificate: z
+        .strictObject({
+          subject: z.string().default(""),
+          issuer: z.string().default(""),
+          fingerprint: z.string().default(""),
+          verified: z.boolean().default(false),
+        })
+        .optional(),
     })
     .prefault({}),
   ehlo: z.string().default("client.example"),

@@ -7,6 +7,7 @@ import type { Budget } from "../../config/budget.ts";
 import type { IpRange } from "../../language/ipset.ts";
 import { answers, witnessesOf } from "../../language/prove/witness.ts";
 import { domainOf, localPartOf } from "../../message/envelope.ts";
+import { type ClientCertificate, certificateInputs } from "../../policy/client-certificate.ts";
 import { type PlaySession, readSession } from "../play/session.ts";
 import { answerDimensions } from "./answers.ts";
 import type { Dimension, Draft, Value } from "./cases.ts";
@@ -34,6 +35,7 @@ export interface Terms {
   clearAuth: boolean;
 }
 
+const noCertificate: ClientCertificate = { subject: "", issuer: "", fingerprint: "", verified: false };
 const base = readSession({ mailFrom: "sender@client.example", rcptTo: [`user@${localDomain}`] });
 const baseSession: PlaySession = { ...base, localDomains: [localDomain] };
 
@@ -54,6 +56,7 @@ export function dimensionsOf(reading: Reading, terms: Terms): Dimension[] {
   }
   if (has("remoteSmtpIp")) out.push(clientDimension(reading, terms));
   if (has("isSSLConnection")) out.push(flag("TLS", "the connection is encrypted", (s) => void (s.connect.tls = true)));
+  out.push(...certificateDimensions(reading, terms));
   if (has("isESMTP")) out.push(flag("HELO", "the client says HELO", (s) => void (s.helo = true)));
   const text = (
     name: string,
@@ -136,6 +139,7 @@ export function inputOf(session: PlaySession, name: string): string {
     smtpIp: connect.localIp,
     smtpPort: String(connect.localPort),
     isSSLConnection: connect.tls ? "yes" : "no",
+    ...certificateInputs(connect.certificate ?? noCertificate),
     ehloHost: session.ehlo,
     isESMTP: session.helo ? "no" : "yes",
     authUser: session.auth ?? "",
@@ -149,6 +153,42 @@ export function inputOf(session: PlaySession, name: string): string {
     mailSize: String(session.size ?? 0),
   };
   return inputs[name] ?? "";
+}
+
+/**
+ * Names in a certificate are for everybody to choose. A stranger's is not verified, and has no fingerprint that the
+ * policy knows.
+ */
+function certificateDimensions(reading: Reading, { budget, strangers }: Terms): Dimension[] {
+  const shown = (session: PlaySession, part: Partial<ClientCertificate>): void => {
+    session.connect.tls = true;
+    session.connect.certificate = { ...noCertificate, ...session.connect.certificate, ...part };
+  };
+  const text = (variable: string, words: string, field: "subject" | "issuer" | "fingerprint") =>
+    textDimension(
+      variable,
+      "",
+      /^[^\x00-\x1f\x7f]*$/,
+      words,
+      (session, chosen) => chosen !== "" && shown(session, { [field]: chosen }),
+      reading,
+      budget,
+    );
+  const out: Dimension[] = [];
+  if (reading.tests.has("clientCertSubject")) {
+    out.push(text("clientCertSubject", "the certificate's subject is", "subject"));
+  }
+  if (reading.tests.has("clientCertIssuer")) {
+    out.push(text("clientCertIssuer", "the certificate's issuer is", "issuer"));
+  }
+  if (strangers) return out;
+  if (reading.tests.has("clientCertFingerprint")) {
+    out.push(text("clientCertFingerprint", "the certificate's fingerprint is", "fingerprint"));
+  }
+  if (reading.tests.has("clientCertVerified")) {
+    out.push(flag("certificate", "the client's certificate is verified", (s) => shown(s, { verified: true })));
+  }
+  return out;
 }
 
 /** Variables compared with each other get texts in common. */
