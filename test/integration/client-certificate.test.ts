@@ -37,8 +37,9 @@ async function told(port: number, options: ConnectionOptions): Promise<{ text: s
   const client = new Client(socket);
   await client.hello();
   const text = await client.ask("MAIL FROM:<a@x.test>");
+  const resumed = socket.isSessionReused();
   client.end();
-  return { text, resumed: socket.isSessionReused() };
+  return { text, resumed };
 }
 
 test("policy knows a client's certificate, and only the listener's own CAs verify one", {
