@@ -113,9 +113,9 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Waits until the port greets; rejects after ten seconds. */
+/** Waits until the port greets; rejects after a minute. */
 export async function greeted(port: number): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10)) {
+  for (const end = Date.now() + 60_000; Date.now() < end; await sleep(10)) {
     const up = await new Promise<boolean>((resolve) => {
       const socket = connect(port, "127.0.0.1");
       socket.once("data", () => {

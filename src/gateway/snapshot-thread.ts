@@ -7,12 +7,9 @@ import { takeSnapshot } from "./snapshot.ts";
 
 type Taken = ReturnType<typeof takeSnapshot>;
 
-/** A compiler makes much that lives for a moment: with little room, most of its time goes to moving it. */
-const resourceLimits = { maxYoungGenerationSizeMb: 128 };
-
 export function takeSnapshotAside(configFile: string, stoppedCandidate?: string): Promise<Taken> {
   const { promise, resolve } = Promise.withResolvers<Taken>();
-  const thread = new Worker(new URL(import.meta.url), { workerData: { configFile, stoppedCandidate }, resourceLimits });
+  const thread = new Worker(new URL(import.meta.url), { workerData: { configFile, stoppedCandidate } });
   thread.once("message", resolve);
   thread.once("error", ({ message }) => resolve({ ok: false, problems: `the compiler failed: ${message}\n` }));
   thread.once("exit", (code) => resolve({ ok: false, problems: `the compiler ended with exit code ${code}\n` }));

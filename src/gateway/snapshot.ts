@@ -5,7 +5,7 @@
  * Failure: problems come back as printable diagnostics; the caller keeps what it had.
  */
 import { readFileSync } from "node:fs";
-import { type LoadedConfig, loadConfig, parseConfig } from "../config/load.ts";
+import { type LoadedConfig, loadConfig } from "../config/load.ts";
 import { type Diagnostic, formatDiagnostic, hasErrors } from "../language/diagnostic.ts";
 import { type ImageResult, imageOf, openImage, type PolicyImage } from "../policy/image.ts";
 import type { PolicyProgram } from "../policy/types.ts";
@@ -16,7 +16,7 @@ import { checkGlobals, compileConfigured, globalScriptFiles } from "./sieve-scri
 /** Plain data: crosses the process border. */
 export interface Snapshot {
   configFile: string;
-  configText: string;
+  loaded: LoadedConfig;
   /** Policy files by absolute path. */
   files: Record<string, string>;
   /** The live policy, compiled. */
@@ -44,10 +44,7 @@ export interface Compiled {
 export type Result<T> = ({ ok: true; warnings: string } & T) | { ok: false; problems: string };
 
 /** Reads configuration and policy files; refuses what can't be read or does not compile. */
-export function takeSnapshot(
-  configFile: string,
-  stoppedCandidate?: string,
-): Result<{ snapshot: Snapshot; loaded: LoadedConfig }> {
+export function takeSnapshot(configFile: string, stoppedCandidate?: string): Result<{ snapshot: Snapshot }> {
   const result = loadConfig(configFile);
   if (!result.ok) return { ok: false, problems: print(result.diagnostics, { [configFile]: result.source ?? "" }) };
   const { loaded } = result;
@@ -84,7 +81,7 @@ export function takeSnapshot(
   const { hash } = candidate?.image.identity ?? {};
   const onTrial = candidate && hash !== live.image.identity.hash && hash !== stoppedCandidate;
   const snapshot: Snapshot = {
-    ...{ configFile, configText: readFileSync(configFile, "utf8"), files, policy: live.image },
+    ...{ configFile, loaded, files, policy: live.image },
     ...(onTrial ? { candidate: candidate.image } : {}),
     ...(stoppedCandidate ? { stoppedCandidate } : {}),
   };
@@ -95,15 +92,12 @@ export function takeSnapshot(
     return text;
   });
   if (!rest.ok) return rest;
-  return { ok: true, snapshot, loaded, warnings: `${print(live.diagnostics, files)}${rest.warnings}` };
+  return { ok: true, snapshot, warnings: `${print(live.diagnostics, files)}${rest.warnings}` };
 }
 
 /** Puts a snapshot to work, in steps between which the event loop turns. Only Sieve scripts are compiled again. */
 export async function openSnapshot(snapshot: Snapshot): Promise<Result<{ compiled: Compiled }>> {
-  const result = parseConfig(snapshot.configText, snapshot.configFile);
-  if (!result.ok)
-    return { ok: false, problems: print(result.diagnostics, { [snapshot.configFile]: snapshot.configText }) };
-  const { loaded } = result;
+  const { loaded } = snapshot;
   const rest = compileRest(loaded, snapshot, (file) => snapshot.files[file]);
   if (!rest.ok) return rest;
   const program = await openImage(snapshot.policy, loaded.budget);

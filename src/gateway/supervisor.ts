@@ -59,7 +59,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   if (!taken.ok) throw new StartError(taken.problems.trimEnd());
   if (taken.warnings) process.stderr.write(taken.warnings);
   let { snapshot } = taken;
-  const { loaded } = taken;
+  const { loaded } = snapshot;
   prepareDataFolder(loaded.config.data);
   const tlsTicketKeys = randomBytes(48).toString("base64");
   const workers = planWorkers(loaded);
@@ -74,7 +74,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
       for (const { process: child } of workers) if (child) send(child, { type: "trialStopped" });
     },
   });
-  trials.take(loaded, snapshot);
+  trials.take(snapshot);
   let stopping = false;
   let finish: (code: number) => void = () => {};
   const done = new Promise<number>((resolve) => {
@@ -174,7 +174,7 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
       return { ok: false, text: `${next.problems}reload refused, the running policy stays in force\n` };
     }
     snapshot = next.snapshot;
-    trials.take(next.loaded, snapshot);
+    trials.take(snapshot);
     const answers = await Promise.all(workers.map((worker) => reloadWorker(worker, next.snapshot)));
     const problems = answers.filter((answer) => answer !== "");
     log.info({ workers: workers.length, problems }, "configuration and policy reloaded");

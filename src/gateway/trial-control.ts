@@ -8,7 +8,7 @@
  */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type LoadedConfig, loadConfig } from "../config/load.ts";
+import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { ControlAnswer } from "./control.ts";
@@ -60,7 +60,7 @@ export class TrialControl {
   }
 
   /** A configuration is in force. */
-  take({ config }: LoadedConfig, { files, candidate }: Snapshot): void {
+  take({ loaded: { config }, files, candidate }: Snapshot): void {
     const hash = candidate?.identity.hash;
     this.#config = config;
     this.#stopped = readStopped(config.data);

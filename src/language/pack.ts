@@ -23,7 +23,7 @@ import { isSharedSubject, subjectKey, unchain, walkStatements, walkTests } from 
 /** Shorter runs are not worth it. */
 const shortestRun = 64;
 /** Entries of a probe that are read in one go. */
-const entriesAtOnce = 256;
+const entriesAtOnce = 128;
 
 type Indexed = Extract<Statement, { op: "indexed" }>;
 
