@@ -38,11 +38,13 @@ export class LspClient {
     this.connection.listen();
   }
 
-  static async start(): Promise<LspClient> {
+  /** `initializationOptions`: what an editor may say beside the protocol. */
+  static async start(initializationOptions: object = {}): Promise<LspClient> {
     const client = new LspClient();
     await client.connection.sendRequest("initialize", {
       processId: process.pid,
       rootUri: null,
+      initializationOptions,
       capabilities: { textDocument: { completion: { completionItem: { snippetSupport: false } } } },
     });
     await client.connection.sendNotification("initialized", {});
@@ -67,11 +69,19 @@ export class LspClient {
 
   /** Diagnostics of this version, waiting for them. */
   async diagnostics(uri: string, version: number): Promise<Diagnostic[]> {
+    return this.diagnosticsWhere(uri, (_, known) => known === version);
+  }
+
+  /** The first diagnostics of a text that are as wanted, waiting for them. */
+  async diagnosticsWhere(
+    uri: string,
+    wanted: (diagnostics: Diagnostic[], version: number | undefined) => boolean,
+  ): Promise<Diagnostic[]> {
     const deadline = Date.now() + 10_000;
     for (;;) {
       const known = this.published.get(uri);
-      if (known?.version === version) return known.diagnostics;
-      if (Date.now() > deadline) throw new Error(`no diagnostics for version ${version}: ${this.stderr}`);
+      if (known && wanted(known.diagnostics, known.version)) return known.diagnostics;
+      if (Date.now() > deadline) throw new Error(`no such diagnostics of ${uri}: ${this.stderr}`);
       await new Promise<void>((done) => {
         this.wake = done;
         setTimeout(done, 500).unref();

@@ -4,22 +4,25 @@
  * are answered from the version they were asked for, and a text that was closed leaves nothing behind.
  * Failure: a request about a text that isn't open is answered with nothing.
  */
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { readFileSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import {
   type CodeAction,
   CodeActionKind,
   type CompletionItem,
   type Connection,
   createConnection,
-  DiagnosticSeverity,
-  type DocumentSymbol,
   ErrorCodes,
   InsertTextFormat,
   type LocationLink,
+  LSPErrorCodes,
   MarkupKind,
+  MessageType,
   type Diagnostic as ProtocolDiagnostic,
   type Range as ProtocolRange,
   ResponseError,
+  ShowMessageNotification,
   StreamMessageReader,
   StreamMessageWriter,
   TextDocumentSyncKind,
@@ -27,10 +30,13 @@ import {
   type TextEdit,
 } from "vscode-languageserver/node";
 import { TextDocument } from "vscode-languageserver-textdocument";
-import type { Diagnostic, Severity } from "../../language/diagnostic.ts";
-import type { Analyse, Analysis, Completion, Edit, OutlineItem, Range } from "./language.ts";
+import { isTestFile } from "../play/run-tests.ts";
+import { HitHints } from "./hit-hints.ts";
+import type { Analyse, Analysis, Completion } from "./language.ts";
 import { analysePolicyText } from "./policy/analysis.ts";
 import { analyseSieveText } from "./sieve/analysis.ts";
+import { runCommand, runInEditor, type TestOutcome, testLenses } from "./test-lens.ts";
+import { pathOf, protocolDiagnostic, rangeIn, symbol, textEdit, top } from "./translate.ts";
 
 /** By the ending of the file's name, and by the editor's name for the language. */
 const languages: Readonly<Record<string, Analyse>> = {
@@ -39,11 +45,13 @@ const languages: Readonly<Record<string, Analyse>> = {
   sieve: analyseSieveText,
 };
 
-const severities: Readonly<Record<Severity, DiagnosticSeverity>> = {
-  error: DiagnosticSeverity.Error,
-  warning: DiagnosticSeverity.Warning,
-  info: DiagnosticSeverity.Information,
-};
+/** `initializationOptions`: what an editor may say beside the protocol. */
+interface EditorOptions {
+  /** Folder of decision records, for hints how often rules are taken. */
+  records?: unknown;
+  /** It has a command `postern.debugTest`. */
+  debugTests?: unknown;
+}
 
 /** Changes that come within so many milliseconds of each other get one answer. */
 const pauseMs = 20;
@@ -64,19 +72,27 @@ class Server {
   private readonly documents = new TextDocuments(TextDocument);
   private readonly analyses = new Map<string, { version: number; analysis: Analysis }>();
   private readonly pending = new Map<string, NodeJS.Timeout>();
+  private readonly testFailures = new Map<string, ProtocolDiagnostic[]>();
   private snippets = false;
+  private debugsTests = false;
+  private hits: HitHints | undefined;
 
   constructor(connection: Connection) {
     this.connection = connection;
     this.lifecycle();
     this.reading();
     this.changing();
+    this.testing();
     this.documents.listen(connection);
   }
 
   private lifecycle(): void {
     const { connection, documents } = this;
-    connection.onInitialize(({ capabilities }) => {
+    connection.onInitialize(({ capabilities, initializationOptions, workspaceFolders, rootUri }) => {
+      const { records, debugTests } = (initializationOptions ?? {}) as EditorOptions;
+      const root = pathOf(workspaceFolders?.[0]?.uri ?? rootUri ?? "") ?? process.cwd();
+      if (typeof records === "string" && records !== "") this.hits = new HitHints(resolve(root, records));
+      this.debugsTests = debugTests === true;
       this.snippets = capabilities.textDocument?.completion?.completionItem?.snippetSupport ?? false;
       return {
         serverInfo: { name: "postern" },
@@ -91,14 +107,21 @@ class Server {
           documentFormattingProvider: true,
           renameProvider: { prepareProvider: true },
           codeActionProvider: { codeActionKinds: [CodeActionKind.QuickFix] },
+          codeLensProvider: {},
+          executeCommandProvider: { commands: [runCommand] },
+          ...(this.hits ? { inlayHintProvider: true } : {}),
         },
       };
     });
-    documents.onDidChangeContent(({ document }) => this.announce(document.uri));
+    documents.onDidChangeContent(({ document }) => {
+      this.testFailures.delete(document.uri);
+      this.announce(document.uri);
+    });
     documents.onDidClose(({ document: { uri } }) => {
       clearTimeout(this.pending.get(uri));
       this.pending.delete(uri);
       this.analyses.delete(uri);
+      this.testFailures.delete(uri);
       void connection.sendDiagnostics({ uri, diagnostics: [] });
     });
   }
@@ -180,6 +203,50 @@ class Server {
     });
   }
 
+  private testing(): void {
+    const { connection, documents } = this;
+    connection.onCodeLens(({ textDocument: { uri } }) => {
+      const document = documents.get(uri);
+      const path = pathOf(uri);
+      return document && path !== undefined ? testLenses(document, path, this.debugsTests) : [];
+    });
+    connection.onExecuteCommand(({ command, arguments: args = [] }) => {
+      const [uri, name] = args as unknown[];
+      const path = typeof uri === "string" ? pathOf(uri) : undefined;
+      if (command !== runCommand || path === undefined || !isTestFile(path))
+        return new ResponseError(ErrorCodes.InvalidParams, `${command} needs the address of a test file`);
+      return this.runTests(uri as string, path, typeof name === "string" ? name : undefined);
+    });
+    connection.languages.inlayHint.on(({ textDocument: { uri } }) => {
+      const document = documents.get(uri);
+      const path = pathOf(uri);
+      if (!this.hits || !document || path === undefined || !path.endsWith(".script")) return [];
+      const { version } = document;
+      return this.hits.of(document, path, () => documents.get(uri)?.version !== version);
+    });
+  }
+
+  private async runTests(uri: string, path: string, name: string | undefined) {
+    const { connection, documents } = this;
+    const read = (wanted: string): Uint8Array => {
+      const open = documents.get(pathToFileURL(wanted).href);
+      return open ? Buffer.from(open.getText()) : readFileSync(wanted);
+    };
+    let outcome: TestOutcome;
+    try {
+      outcome = await runInEditor(path, name, read);
+    } catch (error) {
+      return new ResponseError(LSPErrorCodes.RequestFailed, error instanceof Error ? error.message : String(error));
+    }
+    const { passed, failed, results, diagnostics } = outcome;
+    this.testFailures.set(uri, diagnostics);
+    this.publish(uri);
+    const told = `${basename(path)}${name === undefined ? "" : `, ${name}`}: ${passed} passed, ${failed} failed`;
+    const type = failed > 0 ? MessageType.Error : MessageType.Info;
+    void connection.sendNotification(ShowMessageNotification.type, { type, message: told });
+    return { passed, failed, results };
+  }
+
   private places(uri: string, position: ProtocolRange["start"]): ProtocolRange[] {
     const open = this.open(uri);
     const found = open?.analysis.occurrences(open.document.offsetAt(position));
@@ -204,18 +271,24 @@ class Server {
     if (this.pending.has(uri)) return;
     const run = (): void => {
       this.pending.delete(uri);
-      const open = this.open(uri);
-      if (!open) return;
-      const { document, analysis } = open;
-      try {
-        const diagnostics = analysis.diagnostics().map((item) => protocolDiagnostic(document, item));
-        void this.connection.sendDiagnostics({ uri, version: document.version, diagnostics });
-      } catch (error) {
-        // A fault of the compiler must not take the editor's session with it; requests are guarded by the library.
-        this.connection.console.error(`${uri}: ${error instanceof Error ? error.stack : String(error)}`);
-      }
+      this.publish(uri);
     };
     this.pending.set(uri, setTimeout(run, pauseMs));
+  }
+
+  /** What is wrong with the text, and which of its tests failed. */
+  private publish(uri: string): void {
+    const open = this.open(uri);
+    const document = this.documents.get(uri);
+    const failures = this.testFailures.get(uri) ?? [];
+    try {
+      const found = open?.analysis.diagnostics().map((item) => protocolDiagnostic(open.document, item)) ?? [];
+      const version = document ? { version: document.version } : {};
+      void this.connection.sendDiagnostics({ uri, ...version, diagnostics: [...found, ...failures] });
+    } catch (error) {
+      // A fault of the compiler must not take the editor's session with it; requests are guarded by the library.
+      this.connection.console.error(`${uri}: ${error instanceof Error ? error.stack : String(error)}`);
+    }
   }
 
   private completion(document: TextDocument, item: Completion): CompletionItem {
@@ -229,48 +302,5 @@ class Server {
       textEdit: { range: rangeIn(document, item.replace), newText: filled ?? item.label },
       ...(item.also ? { additionalTextEdits: [textEdit(document, item.also)] } : {}),
     };
-  }
-}
-
-const top: ProtocolRange = { start: { line: 0, character: 0 }, end: { line: 0, character: 0 } };
-
-const rangeIn = (document: TextDocument, { start, end }: Range): ProtocolRange => ({
-  start: document.positionAt(start),
-  end: document.positionAt(end),
-});
-
-const textEdit = (document: TextDocument, edit: Edit): TextEdit => ({
-  range: rangeIn(document, edit),
-  newText: edit.text,
-});
-
-function protocolDiagnostic(document: TextDocument, diagnostic: Diagnostic): ProtocolDiagnostic {
-  const { severity, code, message, hint, span } = diagnostic;
-  return {
-    severity: severities[severity],
-    code,
-    source: "postern",
-    message: hint ? `${message}\n${hint}` : message,
-    range: rangeIn(document, { start: span.start.offset, end: span.end.offset }),
-  };
-}
-
-function symbol(document: TextDocument, item: OutlineItem): DocumentSymbol {
-  return {
-    name: item.name,
-    kind: item.kind,
-    ...(item.detail ? { detail: item.detail } : {}),
-    range: rangeIn(document, item),
-    selectionRange: rangeIn(document, item.title),
-    children: item.children.map((child) => symbol(document, child)),
-  };
-}
-
-function pathOf(uri: string): string | undefined {
-  if (!uri.startsWith("file:")) return undefined;
-  try {
-    return fileURLToPath(uri);
-  } catch {
-    return undefined; // a file of another machine or system
   }
 }

@@ -3,7 +3,7 @@
  * are counted and left out, what stands before and behind them is read.
  * Failure: a folder or file that can't be opened rejects with the system's error.
  */
-import { createReadStream } from "node:fs";
+import { createReadStream, statSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { recordFiles } from "./ring.ts";
 import type { DecisionRecord } from "./types.ts";
@@ -29,20 +29,38 @@ export interface ReadOptions {
 
 /** All records of a folder, in batches, file by file. */
 export async function* readRecords(dir: string, options: ReadOptions = {}): AsyncGenerator<DecisionRecord[]> {
-  for (const file of recordFiles(dir)) {
-    let rest: Buffer = Buffer.alloc(0);
-    for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes }) as AsyncIterable<Buffer>) {
-      const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-      const end = bytes.lastIndexOf(newline) + 1;
-      rest = bytes.subarray(end);
-      if (end > 0) yield recordsOf(bytes.subarray(0, end), options);
-      if (rest.length > maxLine) {
-        if (options.count) options.count.damaged++;
-        rest = Buffer.alloc(0);
-      }
+  for (const file of recordFiles(dir)) yield* recordsOfFile(file, options);
+}
+
+async function* recordsOfFile(file: string, options: ReadOptions): AsyncGenerator<DecisionRecord[]> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes }) as AsyncIterable<Buffer>) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const end = bytes.lastIndexOf(newline) + 1;
+    rest = bytes.subarray(end);
+    if (end > 0) yield recordsOf(bytes.subarray(0, end), options);
+    if (rest.length > maxLine) {
+      if (options.count) options.count.damaged++;
+      rest = Buffer.alloc(0);
     }
-    if (rest.length > 0 && options.count) options.count.damaged++;
   }
+  if (rest.length > 0 && options.count) options.count.damaged++;
+}
+
+/** The last `count` records of the files written last. */
+export async function newestRecords(dir: string, count: number): Promise<DecisionRecord[]> {
+  const newest: DecisionRecord[] = [];
+  const writtenAt = (file: string): number => statSync(file).mtimeMs;
+  for (const file of recordFiles(dir).sort((a, b) => writtenAt(b) - writtenAt(a))) {
+    let some: DecisionRecord[] = [];
+    for await (const batch of recordsOfFile(file, {})) {
+      some.push(...batch);
+      if (some.length > 2 * count) some = some.slice(-count);
+    }
+    newest.unshift(...some.slice(-(count - newest.length)));
+    if (newest.length === count) break;
+  }
+  return newest;
 }
 
 function recordsOf(bytes: Buffer, options: ReadOptions): DecisionRecord[] {

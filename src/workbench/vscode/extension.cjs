@@ -7,7 +7,7 @@ const { dirname } = require("node:path");
 const vscode = require("vscode");
 const { LanguageClient, TransportKind } = require("vscode-languageclient/node");
 
-const documentSelector = [{ language: "smtpfilters" }, { language: "sieve" }];
+const documentSelector = [{ language: "smtpfilters" }, { language: "sieve" }, { pattern: "**/*.test.yaml" }];
 
 /** Program and arguments, from the setting postern.command. */
 function postern(...args) {
@@ -19,7 +19,9 @@ let client;
 
 async function startClient() {
   const server = { ...postern("lsp"), transport: TransportKind.stdio };
-  client = new LanguageClient("postern", "Postern", server, { documentSelector });
+  const records = vscode.workspace.getConfiguration("postern").get("records", "");
+  const initializationOptions = { records, debugTests: true };
+  client = new LanguageClient("postern", "Postern", server, { documentSelector, initializationOptions });
   await client.start();
 }
 
@@ -37,6 +39,12 @@ function runTests() {
   vscode.window.createTerminal({ name: "postern test", shellPath: command, shellArgs: args }).show();
 }
 
+/** Called by the lens above a test. */
+function debugTest(uri, test) {
+  const program = vscode.Uri.parse(uri).fsPath;
+  return vscode.debug.startDebugging(undefined, { type: "postern", request: "launch", name: test, program, test });
+}
+
 exports.activate = async (context) => {
   const adapter = {
     createDebugAdapterDescriptor() {
@@ -47,6 +55,7 @@ exports.activate = async (context) => {
   context.subscriptions.push(
     vscode.commands.registerCommand("postern.restart", restart),
     vscode.commands.registerCommand("postern.test", runTests),
+    vscode.commands.registerCommand("postern.debugTest", debugTest),
     vscode.debug.registerDebugAdapterDescriptorFactory("postern", adapter),
   );
   await startClient();

@@ -9,6 +9,7 @@ import { analyseSieve, type SieveAnalysis } from "../../../sieve/compile.ts";
 import { registry } from "../../../sieve/extensions/index.ts";
 import { fileIncludes } from "../../../sieve/include-files.ts";
 import type { Extension } from "../../../sieve/registry.ts";
+import { suiteRegistry } from "../../../sieve/testsuite/index.ts";
 import { fixOf } from "../hints.ts";
 import type { Analysis, Completion, Edit, Fix, Hover, Occurrences, OutlineItem, Range } from "../language.ts";
 import { touches } from "../language.ts";
@@ -37,6 +38,7 @@ class SieveText implements Analysis {
     const { path } = this;
     this.result ??= analyseSieve(this.source, {
       file: path ?? "script",
+      ...(path?.endsWith(".svtest") ? { registry: suiteRegistry } : {}),
       ...(path === undefined ? {} : { includeLoader: fileIncludes(dirname(path)) }),
     });
     return this.result;
