@@ -17,6 +17,8 @@ export interface PosternSubject extends Subject {
 export interface PosternOptions extends SubjectOptions {
   /** Script in place of the default policy. */
   script?: string;
+  /** A data folder that is there already, which stays; default: a new one. */
+  data?: string;
 }
 
 export async function startPostern(options: PosternOptions): Promise<PosternSubject> {
@@ -29,6 +31,7 @@ export async function startPostern(options: PosternOptions): Promise<PosternSubj
     configFile,
     stringify({
       server: { name: "bench.test" },
+      ...(options.data === undefined ? {} : { data: options.data }),
       listeners: [{ address: `127.0.0.1:${port}`, ...(options.tls ? { tls: options.tls } : {}) }],
       policy: { smtpFilters: "policy.script" },
       domains: {
