@@ -102,6 +102,8 @@ export const budgetDefaults = {
   queueRecordMeta: 16 * 1024 * 1024,
   queueSegmentBytes: 64 * 1024 * 1024,
   queueCacheBytes: 32 * 1024 * 1024,
+  /** Octets of memory for bodies that lie ready to be used again, per worker. */
+  queueBlockBytes: 16 * 1024 * 1024,
   queueMessages: 4_000_000,
   queueInHand: 10_000,
   queueDeliveries: 500,

@@ -102,7 +102,9 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
 
   function start(worker: Worker): Promise<void> {
     const child = fork(join(import.meta.dirname, "worker.ts"), [], {
-      execArgv: ["--max-semi-space-size=32"],
+      // Octets read from sockets live outside the heap and die with the next scavenge: a larger young generation is
+      // scavenged so seldom that they pile up to full collections, which cost a 64 KiB message more than all the rest.
+      execArgv: ["--max-semi-space-size=8"],
       serialization: "advanced",
       env: { ...process.env, NODE_NO_WARNINGS: "1", NODE_COMPILE_CACHE: getCompileCacheDir() ?? "" },
     });

@@ -2,20 +2,25 @@
  * Bodies of messages: kept in memory up to a threshold (they go into the log with the envelope), written to a file of
  * their own above it, so that a message of any size needs the same memory.
  * Invariants: a file is fsync'd, and its name in the folder too, before `finishFile` resolves; nobody sees it before the
- * commit that names it. Failure: a failed write shows at `finishFile`; `abort` deletes what was begun and never rejects.
+ * commit that names it. Memory goes back to the pool only when nobody was shown it (`content`). Failure: a failed write
+ * shows at `finishFile`; `abort` deletes what was begun and never rejects.
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import type { BlockPool } from "./block-pool.ts";
 import type { FileLayer } from "./files.ts";
 import type { BodySource, BodyWriter } from "./types.ts";
 
 const blockBytes = 256 * 1024;
 const readBytes = 128 * 1024;
+const smallest = 8 * 1024;
+const nothing = Buffer.alloc(0);
 
 export class SpoolBody implements BodyWriter {
   readonly #files: FileLayer;
   readonly #folder: string;
   readonly #threshold: number;
+  readonly #pool: BlockPool;
   #buffer: Buffer;
   /** A block that is on disk and can be filled again. */
   #spare: Buffer | undefined;
@@ -28,12 +33,15 @@ export class SpoolBody implements BodyWriter {
   #writing: Promise<void> | undefined;
   #error: Error | undefined;
   #closed = false;
+  /** Somebody outside may still look at `#buffer`. */
+  #shown = false;
 
-  constructor(files: FileLayer, folder: string, threshold: number, prefix: Uint8Array) {
+  constructor(files: FileLayer, folder: string, threshold: number, pool: BlockPool, prefix: Uint8Array) {
     this.#files = files;
     this.#folder = folder;
     this.#threshold = threshold;
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(8 * 1024, prefix.length));
+    this.#pool = pool;
+    this.#buffer = pool.take(Math.max(smallest, Math.min(prefix.length, threshold)));
     void this.write(prefix);
   }
 
@@ -49,8 +57,10 @@ export class SpoolBody implements BodyWriter {
     let wait: Promise<void> | undefined;
     let from = 0;
     while (from < chunk.length) {
-      if (this.#fd === undefined) this.#grow(this.#used + chunk.length);
-      else if (this.#used === this.#buffer.length) wait = this.#flushBlock();
+      if (this.#fd === undefined) {
+        const needed = this.#used + chunk.length;
+        if (needed > this.#buffer.length) this.#replaceBuffer(this.#pool.take(needed));
+      } else if (this.#used === this.#buffer.length) wait = this.#flushBlock();
       const to = Math.min(chunk.length, from + this.#buffer.length - this.#used);
       this.#buffer.set(chunk.subarray(from, to), this.#used);
       this.#used += to - from;
@@ -60,16 +70,32 @@ export class SpoolBody implements BodyWriter {
   }
 
   async content(): Promise<BodySource> {
-    if (this.#fd === undefined) return memoryBody(this.#buffer.subarray(0, this.#used));
+    if (this.#fd === undefined) {
+      this.#shown = true;
+      return memoryBody(this.#buffer.subarray(0, this.#used));
+    }
     await this.#flushBlock();
     if (this.#error !== undefined) throw this.#error;
     return fileBody(this.#files, join(this.#folder, this.#name!), this.#size);
   }
 
-  /** Ends writing; the octets when the body is small enough to be in memory, else undefined: call `finishFile`. */
+  /**
+   * Ends writing; the octets when the body is small enough to be in memory, else undefined: call `finishFile`. They are
+   * good until `letGo`.
+   */
   finishBytes(): Buffer | undefined {
     this.#closed = true;
     return this.#fd === undefined ? this.#buffer.subarray(0, this.#used) : undefined;
+  }
+
+  /** The body is on disk: its memory may be used again. With `keep`, octets that stay good are answered. */
+  letGo(keep: boolean): Buffer | undefined {
+    if (this.#fd !== undefined) return undefined;
+    const bytes = this.#buffer.subarray(0, this.#used);
+    if (this.#shown) return keep ? bytes : undefined;
+    const kept = keep ? Buffer.from(bytes) : undefined;
+    this.#recycle();
+    return kept;
   }
 
   /** Makes the body's file durable; answers its name in the bodies folder. */
@@ -82,6 +108,7 @@ export class SpoolBody implements BodyWriter {
       await this.#files.sync(fd);
     } finally {
       await this.#files.close(fd);
+      this.#recycle();
     }
     await this.#files.syncFolder(this.#folder);
     return this.#name;
@@ -89,7 +116,10 @@ export class SpoolBody implements BodyWriter {
 
   abort(): void {
     const name = this.#name;
-    if (name === undefined) return;
+    if (name === undefined) {
+      this.#recycle();
+      return;
+    }
     const wasOpen = !this.#closed;
     this.#closed = true;
     void (async () => {
@@ -100,29 +130,35 @@ export class SpoolBody implements BodyWriter {
     })().catch(() => undefined); // a file that stays is removed at the next start: no message names it
   }
 
-  #grow(needed: number): void {
-    if (needed <= this.#buffer.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.min(Math.max(this.#buffer.length * 2, needed), this.#threshold + 1));
+  #recycle(): void {
+    if (!this.#shown) this.#pool.give(this.#buffer);
+    if (this.#spare !== undefined) this.#pool.give(this.#spare);
+    this.#buffer = nothing;
+    this.#spare = undefined;
+    this.#used = 0;
+  }
+
+  #replaceBuffer(larger: Buffer): void {
     this.#buffer.copy(larger, 0, 0, this.#used);
+    if (!this.#shown) this.#pool.give(this.#buffer);
+    this.#shown = false;
     this.#buffer = larger;
   }
 
   #beginFile(): void {
-    const start = this.#buffer.subarray(0, this.#used);
     this.#name = `b${randomBytes(9).toString("hex")}`;
     this.#fd = this.#files.open(join(this.#folder, this.#name), "create");
     this.#fd.catch((error: Error) => {
       this.#error = error;
     });
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(blockBytes, start.length));
-    this.#buffer.set(start);
+    this.#replaceBuffer(this.#pool.take(Math.max(blockBytes, this.#used)));
   }
 
   /** Hands the full block to the disk; two blocks are in memory at most when the caller heeds back-pressure. */
   #flushBlock(): Promise<void> {
     const full = this.#buffer;
     const block = full.subarray(0, this.#used);
-    this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(blockBytes);
+    this.#buffer = this.#spare ?? this.#pool.take(blockBytes);
     this.#spare = undefined;
     this.#used = 0;
     const at = this.#written;

@@ -13,6 +13,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Budget } from "../config/budget.ts";
 import { outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { BlockPool } from "./block-pool.ts";
 import { fileBody, memoryBody, SpoolBody } from "./body.ts";
 import { diskFiles, type FileLayer } from "./files.ts";
 import { lockFolder } from "./folder-lock.ts";
@@ -86,6 +87,7 @@ export class DiskSpool implements ScheduledSpool {
   readonly #live = new Map<number, QueuedMessage>();
   readonly #unwritten = new Map<number, number>();
   readonly #recent: MessageCache;
+  readonly #blocks: BlockPool;
   #tidyTimer: NodeJS.Timeout | undefined;
   #tidying: Promise<void> | undefined;
   readonly #deletions = new Set<Promise<void>>();
@@ -100,6 +102,7 @@ export class DiskSpool implements ScheduledSpool {
     this.#shard = options.shard;
     this.#budget = options.budget;
     this.#recent = new MessageCache(options.budget.queueCacheBytes);
+    this.#blocks = new BlockPool(options.budget.queueBlockBytes);
     this.#logger = options.log;
     this.#files = options.files ?? diskFiles;
     this.#threshold = options.fileThreshold ?? options.budget.queueBodyInLog;
@@ -136,7 +139,7 @@ export class DiskSpool implements ScheduledSpool {
   }
 
   openBody(prefix: Uint8Array): BodyWriter {
-    return new SpoolBody(this.#files, this.#bodies, this.#threshold, prefix);
+    return new SpoolBody(this.#files, this.#bodies, this.#threshold, this.#blocks, prefix);
   }
 
   async commit(body: BodyWriter, message: NewMessage): Promise<string> {
@@ -175,7 +178,10 @@ export class DiskSpool implements ScheduledSpool {
       const record = { kind: kind.message, id, json, body: bytes };
       const done = (place: Place) => {
         this.#index.put(id, summaryOf(queued), place, bodyPlaceOf(place, body.size, file));
-        this.#recent.put(id, queued, bytes);
+        // What waits is read back from the disk when its time has come.
+        const soon = queued.state === "received" && queued.nextAttempt <= now;
+        const kept = body.letGo(soon);
+        if (soon) this.#recent.put(id, queued, kept);
         this.#announce(queued.id);
         resolve();
       };
@@ -213,7 +219,7 @@ export class DiskSpool implements ScheduledSpool {
     const before = message.size;
     message.size = body.size;
     try {
-      await this.#rewrite(number, message, bytes, file, body.size);
+      await this.#rewrite(number, message, bytes, file, body.size, () => body.letGo(true));
       this.#index.describe(number, summaryOf(message));
     } catch (error) {
       message.size = before;
@@ -461,13 +467,14 @@ export class DiskSpool implements ScheduledSpool {
     bytes: Buffer | undefined,
     file: string | undefined,
     size: number,
+    kept: () => Buffer | undefined,
   ): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const record = { kind: kind.message, id, json: storedJson(message, file), body: bytes };
       const done = (place: Place) => {
         if (this.#index.has(id)) {
           this.#index.move(id, place, bodyPlaceOf(place, size, file));
-          this.#recent.put(id, message, bytes);
+          this.#recent.put(id, message, kept());
         }
         resolve();
       };
@@ -519,7 +526,8 @@ export class DiskSpool implements ScheduledSpool {
       const moved = now.segment !== state.segment || now.offset !== state.offset || bodyNow.offset !== place.offset;
       if (moved && (now.segment === segment || bodyNow.segment === segment)) continue; // changed meanwhile: read again
       if (now.segment !== segment && bodyNow.segment !== segment) return;
-      await this.#rewrite(id, this.#live.get(id) ?? message, bytes, place.file, place.bytes);
+      const latest = this.#live.get(id) ?? message;
+      await this.#rewrite(id, latest, bytes, place.file, place.bytes, () => this.#recent.get(id)?.body);
       return;
     }
   }

@@ -1,14 +1,15 @@
 /**
- * The message content on the wire: finds its end, removes dot-stuffing and holds it to the rules, in one pass that
- * looks at four octets at a time (RFC 5321 §4.1.1.4, §4.5.2; for BDAT RFC 3030 §2).
+ * The message content on the wire: finds its end, removes dot-stuffing and holds it to the rules, in one pass
+ * (RFC 5321 §4.1.1.4, §4.5.2; for BDAT RFC 3030 §2).
  * Invariants: a line ends in CRLF and in nothing else; only CRLF "." CRLF ends the content; a CR or LF outside CRLF, or
  * a NUL, is a violation wherever it stands, so no other server can see a second end of data in what is passed on.
  * Nothing is kept of the content but a few counters, whatever its size. Failure: the first violation is in
  * `violation`; after it nothing more is emitted, but the end is still looked for so that the session stays in step.
  */
+import { isAscii } from "node:buffer";
 import type { Budget } from "../../config/budget.ts";
+import { lineView, nextControl } from "../../message/line-scan.ts";
 
-const nul = 0x00;
 const tab = 0x09;
 const lf = 0x0a;
 const cr = 0x0d;
@@ -84,7 +85,7 @@ export class ContentScanner {
    */
   feed(chunk: Buffer, from = 0, to = chunk.length): number {
     const dotted = this.kind === "dotted";
-    const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
+    const view = lineView(chunk);
     let run = from;
     let i = from;
     while (i < to) {
@@ -109,7 +110,7 @@ export class ContentScanner {
           }
           const start = i;
           if (this.match >= 0) i = this.matchReceived(chunk, i, to);
-          i = this.plainOctets(chunk, view, i, to);
+          i = nextControl(chunk, view, i, to);
           this.line += i - start;
           if (!this.isField) this.isField = chunk.subarray(start, i).includes(colon);
           if (this.line > this.limits.budget.textLineRead) this.violate("lineTooLong");
@@ -155,36 +156,6 @@ export class ContentScanner {
     }
     this.pass(chunk, run, to);
     return -1;
-  }
-
-  /** First index from `i` on with CR, LF or NUL, or `to`. Tests four octets at once for one below 14. */
-  private plainOctets(chunk: Buffer, view: DataView, from: number, to: number): number {
-    const words = to - 4;
-    let high = 0;
-    let i = from;
-    for (;;) {
-      while (i <= words) {
-        const word = view.getInt32(i, true);
-        high |= word;
-        // The well-known "has a byte less than n" test; exact for n up to 128 when asked of the word as a whole.
-        if (((word - 0x0e0e0e0e) & ~word & 0x80808080) !== 0) break;
-        i += 4;
-      }
-      const end = i <= words ? i + 4 : to;
-      while (i < end) {
-        const octet = chunk[i]!;
-        if (octet === cr || octet === lf || octet === nul) {
-          if (high & 0x80808080) this.eightBit = true;
-          return i;
-        }
-        high |= octet;
-        i++;
-      }
-      if (i >= to) {
-        if (high & 0x80808080) this.eightBit = true;
-        return to;
-      }
-    }
   }
 
   /** A CRLF ended a line; `pending` octets of this chunk, CRLF included, were not emitted yet. */
@@ -240,6 +211,8 @@ export class ContentScanner {
       this.violate("headerSection");
       return;
     }
-    this.emit(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
+    const piece = from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);
+    if (!this.eightBit) this.eightBit = !isAscii(piece);
+    this.emit(piece);
   }
 }

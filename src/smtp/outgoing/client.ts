@@ -145,11 +145,16 @@ export class SmtpConnection implements Watched {
   }
 
   /**
-   * Writes a group of commands (or nothing) and waits for `count` replies.
+   * Writes a group of commands or pieces of content (or nothing) and waits for `count` replies.
    * @param timeoutMs time allowed for each reply
    * @param onReply called after each reply, with those so far in `partial`
    */
-  exchange(data: Uint8Array | string, count: number, timeoutMs: number, onReply?: () => void): Promise<Reply[]> {
+  exchange(
+    data: string | readonly Uint8Array[],
+    count: number,
+    timeoutMs: number,
+    onReply?: () => void,
+  ): Promise<Reply[]> {
     if (this.#error) return Promise.reject(this.#error);
     this.#replies = [];
     this.#awaited = count;
@@ -160,10 +165,21 @@ export class SmtpConnection implements Watched {
       this.#settle = { resolve, reject };
     });
     if (data.length > 0) {
-      this.options.log?.debug({ to: this.origin, bytes: data.length, replies: count }, "commands");
-      this.#socket.write(data);
+      this.options.log?.debug({ to: this.origin, replies: count }, "commands");
+      this.#send(data);
     }
     return done;
+  }
+
+  /** All in one system call, without a copy. */
+  #send(data: string | readonly Uint8Array[]): void {
+    if (typeof data === "string") {
+      this.#socket.write(data);
+      return;
+    }
+    this.#socket.cork();
+    for (const piece of data) if (piece.length > 0) this.#socket.write(piece);
+    this.#socket.uncork();
   }
 
   /** Writes content of the exchange under way; resolves when more may be written. */

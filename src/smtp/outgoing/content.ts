@@ -7,6 +7,9 @@
  * Clean chunks, the usual case, are passed on without a copy.
  */
 
+import { lineView, nextControl } from "../../message/line-scan.ts";
+
+const NUL = 0;
 const LF = 10;
 const CR = 13;
 const DOT = 46;
@@ -50,21 +53,22 @@ export class ContentEncoder {
 
   /** Also moves `#column` to the chunk's end when it answers true; leaves it alone otherwise. */
   #isClean(data: Buffer): boolean {
+    const view = lineView(data);
     let start = 0;
     let column = this.#column;
-    for (;;) {
-      const cr = data.indexOf(CR, start);
-      const lf = data.indexOf(LF, start);
+    while (start < data.length) {
       if (this.#dots && column === 0 && data[start] === DOT) return false;
-      if (cr < 0 || lf < 0) {
-        if (cr !== lf || column + data.length - start > this.#maxLine) return false;
-        this.#column = column + data.length - start;
-        return true;
-      }
-      if (lf !== cr + 1 || column + cr - start > this.#maxLine) return false;
-      start = lf + 1;
+      let end = nextControl(data, view, start, data.length);
+      while (data[end] === NUL) end = nextControl(data, view, end + 1, data.length);
+      column += end - start;
+      if (column > this.#maxLine) return false;
+      if (end === data.length) break;
+      if (data[end] !== CR || data[end + 1] !== LF) return false;
+      start = end + 2;
       column = 0;
     }
+    this.#column = column;
+    return true;
   }
 
   #rewrite(data: Buffer): Buffer {

@@ -190,8 +190,7 @@ class Sender {
     const head = Buffer.from(`${lines.join("\r\n")}\r\nBDAT ${content.length + tail.length} LAST\r\n`);
     const { timeouts } = this.#connection.options;
     this.#ended = true;
-    const all = Buffer.concat([head, content, tail]);
-    const replies = await this.#exchange(all, lines.length + 1, timeouts.dataEnd);
+    const replies = await this.#exchange([head, content, tail], lines.length + 1, timeouts.dataEnd);
     this.#judgeEnvelope(replies);
     this.#finish([replies[lines.length]!]);
   }
@@ -204,16 +203,16 @@ class Sender {
     const connection = this.#connection;
     if (this.#accepted.length === 0) {
       // RFC 2920 §3.1: a host may say 354 although it took no recipient; an empty message ends the matter.
-      await this.#exchange(endOfData, 1, connection.options.timeouts.dataEnd);
+      await this.#exchange([endOfData], 1, connection.options.timeouts.dataEnd);
       return;
     }
     const encoder = this.#encoder(true);
     const count = connection.options.lmtp ? this.#accepted.length : 1;
     const memory = this.#body!.inMemory();
     if (memory) {
-      const whole = Buffer.concat([encoder.push(memory), encoder.end(), endOfData]);
+      const content = [encoder.push(memory), encoder.end(), endOfData];
       this.#ended = true;
-      return this.#finish(await this.#exchange(whole, count, connection.options.timeouts.dataEnd));
+      return this.#finish(await this.#exchange(content, count, connection.options.timeouts.dataEnd));
     }
     const done = this.#exchange("", count, connection.options.timeouts.dataBlock);
     // The rejection is met by `await done` below; while the body is being written it must not count as unhandled.
@@ -239,13 +238,13 @@ class Sender {
     let pieces: Buffer[] = memory ? [encoder.push(memory)] : [];
     let size = pieces[0]?.length ?? 0;
     if (!memory) {
-      for await (const chunk of this.#body!.stream()) {
-        const piece = encoder.push(chunk);
+      for await (const part of this.#body!.stream()) {
+        const piece = encoder.push(part);
         pieces.push(piece);
         size += piece.length;
         if (size < chunkTarget) continue;
-        const whole = Buffer.concat([Buffer.from(`BDAT ${size}\r\n`), ...pieces]);
-        const [reply] = await this.#exchange(whole, 1, timeouts.dataBlock);
+        const chunk = [Buffer.from(`BDAT ${size}\r\n`), ...pieces];
+        const [reply] = await this.#exchange(chunk, 1, timeouts.dataBlock);
         if (reply!.code >= 300) return this.#finish([reply!]);
         pieces = [];
         size = 0;
@@ -254,14 +253,14 @@ class Sender {
     const tail = encoder.end();
     const head = Buffer.from(`BDAT ${size + tail.length} LAST\r\n`);
     this.#ended = true;
-    this.#finish(await this.#exchange(Buffer.concat([head, ...pieces, tail]), 1, timeouts.dataEnd));
+    this.#finish(await this.#exchange([head, ...pieces, tail], 1, timeouts.dataEnd));
   }
 
   #encoder(dots: boolean): ContentEncoder {
     return new ContentEncoder({ dots, maxLine: this.#connection.options.budget.textLineWritten });
   }
 
-  async #exchange(data: Uint8Array | string, count: number, timeoutMs: number): Promise<Reply[]> {
+  async #exchange(data: string | readonly Uint8Array[], count: number, timeoutMs: number): Promise<Reply[]> {
     try {
       const replies = await this.#connection.exchange(data, count, timeoutMs);
       this.#answered = true;
