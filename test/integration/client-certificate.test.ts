@@ -96,11 +96,8 @@ test("policy knows a client's certificate, and only the listener's own CAs verif
   openssl.stdout.on("data", (chunk: Buffer) => {
     output += chunk.toString();
   });
-  // s_client shows the reply to its own EHLO first.
-  await until("the handshake", () => /^250 /m.test(output));
-  output = "";
   openssl.stdin.write("EHLO openssl.test\n");
-  await until("EHLO", () => /^250 /m.test(output));
+  await until("EHLO", () => /^250 \S/m.test(output));
   openssl.stdin.write("MAIL FROM:<a@x.test>\n");
   await until("MAIL", () => output.includes("] ["));
   assert.ok(output.includes(verified), output);
