@@ -111,6 +111,10 @@ export const budgetDefaults = {
   queueDestinations: 20_000,
   queuePerDestination: 100,
   queueListed: 10_000,
+  // reports of failures and delays in an hour, for each worker; only those that no logged-in user gets
+  reportsPerAddress: 1_000,
+  reportsPerDomain: 5_000,
+  reportAddresses: 50_000,
   controlRequest: 1024 * 1024,
   controlReply: 64 * 1024 * 1024,
   storeBodyInDatabase: 128 * 1024,

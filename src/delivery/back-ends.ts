@@ -3,7 +3,7 @@
  * whether a user's password is good there (smtpfilters.md §12.2).
  * Invariants: only final answers are kept, at most `backEndAnswers` of them and for minutes; passwords never are.
  * Failure: a recipient whose back end can't be asked is not refused, its mail waits in the queue; a password that can't
- * be checked rejects with SmtpError, which is a temporary failure of AUTH.
+ * be checked is answered 454.
  */
 import type { Budget } from "../config/budget.ts";
 import type { AuthVerdict, Credentials } from "../directory/types.ts";
@@ -69,7 +69,7 @@ export class BackEnds {
   }
 
   /** Logs in at the user's back end with what the user said; only with a password, which a challenge never shows. */
-  async authenticate({ username, password, authzid }: Credentials): Promise<AuthVerdict> {
+  async authenticate({ username, password, authzid }: Credentials): Promise<AuthVerdict & { outcome?: Outcome }> {
     const hop = this.#options.hopOf(username);
     if (hop === undefined || password === undefined || password === "") return refusedLogIn;
     const user = username.toLowerCase();
@@ -80,8 +80,10 @@ export class BackEnds {
       return { ok: true, user };
     } catch (error) {
       // RFC 4954 §6: 535, the credentials are wrong; 5xx others that they are of no use.
-      if (error instanceof SmtpError && error.stage === "auth" && error.replyCode >= 500) return refusedLogIn;
-      throw error;
+      if (!(error instanceof SmtpError)) throw error;
+      if (error.stage === "auth" && error.replyCode >= 500) return refusedLogIn;
+      const text = "The password can't be checked now";
+      return { ...refusedLogIn, outcome: outcome.defer({ code: 454, enhanced: "4.7.0", text, origin: "engine" }) };
     }
   }
 

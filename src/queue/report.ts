@@ -1,17 +1,15 @@
 /**
  * Reports to a message's sender: failure (NDR), delay warning, success notice: multipart/report as RFC 3461, 3464, 6522
  * and 6533 have it, with the text of the policy (smtpfilters.md §5.7, §8.3).
- * Invariants: a report has the null reverse-path, runs no filters, is never sent for a null reverse-path, for a report,
- * or for a recipient whose NOTIFY says otherwise; lines end in CRLF; nothing from outside adds a line to a header.
- * Failure: `reportable` answers an empty list; the writer itself can't fail on network input.
+ * Invariants: a report has the null reverse-path and runs no filters; lines end in CRLF; nothing from outside adds a line
+ * to a header. When one is sent, report-rules.ts says. Failure: the writer can't fail on network input.
  */
 import { randomBytes } from "node:crypto";
 import { formatDate } from "../message/date.ts";
 import type { Envelope } from "../message/envelope.ts";
 import { type Outcome, printable } from "../message/outcome.ts";
+import type { ReportKind } from "./report-rules.ts";
 import type { DeliveryResult, NewMessage, QueuedMessage, ReportText } from "./types.ts";
-
-export type ReportKind = "failure" | "delay" | "success";
 
 /** RFC 3464 §2.3.3 */
 const actions: Readonly<Record<DeliveryResult["kind"], string>> = {
@@ -23,20 +21,9 @@ const actions: Readonly<Record<DeliveryResult["kind"], string>> = {
 };
 
 /** Octets of the original's header section that a report carries; what is longer is cut at a line's end. */
-const attachedHeader = 64 * 1024;
+export const attachedHeader = 64 * 1024;
 /** Octets of the original that a report carries whole; longer originals are attached as header only. */
 const attachedMessage = 256 * 1024;
-
-/** The results a report of this kind may speak of: RFC 3461 §5.2 and RFC 5321 §6.1. */
-export function reportable(kind: ReportKind, message: QueuedMessage, results: DeliveryResult[]): DeliveryResult[] {
-  if (message.envelope.mailFrom === "" || message.marks.report === true) return [];
-  return results.filter(({ recipient, dsnPassedOn }) => {
-    const { notify } = recipient;
-    if (kind === "success") return notify?.includes("SUCCESS") === true && dsnPassedOn !== true;
-    if (notify === undefined) return true; // RFC 3461 §4.1: failures by default, delays as we see fit
-    return notify.includes(kind === "failure" ? "FAILURE" : "DELAY");
-  });
-}
 
 export interface ReportOptions {
   kind: ReportKind;
@@ -135,8 +122,8 @@ function statusPart(options: ReportOptions, utf8: boolean): Buffer {
 function originalPart(options: ReportOptions, utf8: boolean): Buffer[] {
   const { text, message, original, complete, kind } = options;
   if (text.attach === "none") return [];
-  // RFC 3461 §4.3: RET=HDRS never returns the content, and only failures do.
-  const whole = text.attach === "mail" && kind === "failure" && message.envelope.ret !== "HDRS" && complete;
+  // Only failures return the content.
+  const whole = returnsContent(text, message) && kind === "failure" && complete;
   const eightBit = original.some((octet) => octet >= 0x80);
   const encoding = eightBit ? "Content-Transfer-Encoding: 8bit\r\n" : "";
   if (whole && original.length <= attachedMessage) {
@@ -147,12 +134,18 @@ function originalPart(options: ReportOptions, utf8: boolean): Buffer[] {
   return [Buffer.concat([Buffer.from(`Content-Type: ${type}\r\n${encoding}\r\n`), headerSection(original)])];
 }
 
-/** How much of a message `writeReport` wants to see for this attachment. */
-export function originalNeeded(text: ReportText): number {
-  return text.attach === "mail" ? attachedMessage + 1 : text.attach === "header" ? attachedHeader : 0;
+/** RFC 3461 §4.3: the sender's RET comes before the policy's word, unless that is to attach nothing. */
+function returnsContent({ attach }: ReportText, { envelope }: QueuedMessage): boolean {
+  if (attach === "none" || envelope.ret === "HDRS") return false;
+  return attach === "mail" || envelope.ret === "FULL";
 }
 
-function headerSection(original: Uint8Array): Uint8Array {
+/** How much of a message `writeReport` wants to see. */
+export function originalNeeded(text: ReportText, message: QueuedMessage): number {
+  return returnsContent(text, message) ? attachedMessage + 1 : text.attach === "header" ? attachedHeader : 0;
+}
+
+export function headerSection(original: Uint8Array): Uint8Array {
   const bytes = Buffer.from(original.buffer, original.byteOffset, original.length);
   const end = bytes.indexOf("\r\n\r\n");
   if (end >= 0 && end + 2 <= attachedHeader) return bytes.subarray(0, end + 2);

@@ -13,6 +13,7 @@ import type { Logger } from "../telemetry/log.ts";
 import type { Destination, DestinationEffect, DestinationLimits, DestinationStatus, Job, Task } from "./destination.ts";
 import { Destinations } from "./destinations.ts";
 import { localTrouble, markProcessed, Processing } from "./processing.ts";
+import { ReportLimits } from "./report-rules.ts";
 import { complete, deferred, effectOf, suspendedOutcome } from "./results.ts";
 import type { RetrySchedule } from "./retry.ts";
 import { applyResults, isPending, Settlement } from "./settlement.ts";
@@ -120,6 +121,7 @@ class QueueScheduler implements Scheduler {
       hostName: options.hostName,
       log: options.log,
       now: this.#now,
+      limits: new ReportLimits(options.budget),
     });
     this.#processing = new Processing({
       ...options,

@@ -6,7 +6,8 @@
  */
 import { outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
-import { defaultReportText, originalNeeded, type ReportKind, reportable, writeReport } from "./report.ts";
+import { attachedHeader, defaultReportText, headerSection, originalNeeded, writeReport } from "./report.ts";
+import { isAutomatic, type ReportKind, type ReportLimits, reportable } from "./report-rules.ts";
 import { type RetrySchedule, retryDelay } from "./retry.ts";
 import type {
   BodySource,
@@ -25,6 +26,8 @@ export interface SettlementOptions {
   hostName: string;
   log: Logger;
   now: () => number;
+  /** Absent: an administrator acts, and each report is wanted. */
+  limits?: ReportLimits;
 }
 
 const cleanupRetryMs = 300_000;
@@ -131,7 +134,9 @@ export class Settlement {
     try {
       const text = await this.#text(kind, message, about);
       if (text === undefined) return true;
-      const { bytes, complete } = await this.#original(await spool.body(message.id), originalNeeded(text));
+      const wanted = Math.max(originalNeeded(text, message), kind === "delay" ? attachedHeader : 0);
+      const { bytes, complete } = await this.#original(await spool.body(message.id), wanted);
+      if (this.#unwanted(kind, message, about, bytes)) return true;
       const last = this.#lastAttempt(message);
       const report = writeReport({
         ...{ kind, message, results: about, text, hostName, original: bytes, complete, now: now() },
@@ -146,6 +151,18 @@ export class Settlement {
       log.error({ queueId: message.id, kind, error: (error as Error).message }, "report can't be queued");
       return false;
     }
+  }
+
+  /** Nobody waits for this report, or too many went to its address already. */
+  #unwanted(kind: ReportKind, message: QueuedMessage, about: DeliveryResult[], original: Uint8Array): boolean {
+    const { limits, now, log } = this.#options;
+    const { mailFrom } = message.envelope;
+    const asked = about.some(({ recipient }) => recipient.notify?.includes("DELAY"));
+    if (kind === "delay" && !asked && isAutomatic(mailFrom, headerSection(original))) return true;
+    // Users who logged in are who they say.
+    if (limits === undefined || message.client.authUser !== "" || limits.allows(mailFrom, now())) return false;
+    log.warn({ queueId: message.id, kind, to: mailFrom }, "report not sent: too many to this address or domain");
+    return true;
   }
 
   /** The policy's text. Without a policy failures are reported, delays are not, successes are when asked for. */

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { budgetWith } from "../../../src/config/budget.ts";
 import { outcome } from "../../../src/message/outcome.ts";
-import { defaultReportText, reportable, writeReport } from "../../../src/queue/report.ts";
+import { defaultReportText, writeReport } from "../../../src/queue/report.ts";
+import { isAutomatic, ReportLimits, reportable } from "../../../src/queue/report-rules.ts";
 import type { DeliveryResult, QueuedMessage, ReportText } from "../../../src/queue/types.ts";
 import { newMessage } from "./fixtures.ts";
 
@@ -79,6 +81,9 @@ test("the attachment is none, header or mail, and RET=HDRS never returns the bod
   const message = queued();
   message.envelope.ret = "HDRS";
   assert.doesNotMatch(report(message, { attach: "mail" }).body.toString(), /body\r\n/);
+  message.envelope.ret = "FULL";
+  assert.match(report(message, { attach: "header" }).body.toString(), /body\r\n/, "the sender asked for it");
+  assert.doesNotMatch(report(message, { attach: "none" }).body.toString(), /body\r\n/);
   const endless = report(queued(), { attach: "header" }, `${"X: y\r\n".repeat(20_000)}\r\n`).body;
   assert.ok(endless.length < 70_000, "a header section is cut at its limit");
 });
@@ -113,4 +118,42 @@ test("no report for null senders, reports, or against NOTIFY", () => {
   nobody.envelope.mailFrom = "";
   assert.deepEqual(kept("failure", nobody), []);
   assert.deepEqual(kept("failure", queued({ marks: { report: true } })), []);
+  message.delayNotified = true;
+  assert.deepEqual(kept("delay"), [], "one warning a message");
+  assert.deepEqual(kept("failure"), [2]);
+});
+
+test("automatic and list mail gets no delay warning", () => {
+  const fields = (text: string) => Buffer.from(`Subject: s\r\n${text}\r\n`);
+  for (const text of [
+    "Auto-Submitted: auto-generated",
+    "auto-submitted:auto-replied",
+    "Precedence: bulk",
+    "List-Id: <x>",
+  ]) {
+    assert.equal(isAutomatic("ann@x.example", fields(text)), true, text);
+  }
+  for (const text of ["Auto-Submitted: no", "Precedence: first-class", "X-List-Id: <x>", "Subject: List-Id: <x>"]) {
+    assert.equal(isAutomatic("ann@x.example", fields(text)), false, text);
+  }
+  for (const sender of [
+    "owner-list@x",
+    "list-request@x",
+    "list-bounces@x",
+    "list-bounces+ann=y@x",
+    "MAILER-DAEMON@x",
+  ]) {
+    assert.equal(isAutomatic(sender, fields("")), true, sender);
+  }
+});
+
+test("reports are counted by address and domain, an hour at a time, in bounded memory", () => {
+  const limits = new ReportLimits(budgetWith({ reportsPerAddress: 2, reportsPerDomain: 4, reportAddresses: 6 }));
+  const hour = 3_600_000;
+  const allowed = (addresses: string[], now: number) =>
+    addresses.filter((address) => limits.allows(address, now)).length;
+  assert.equal(allowed(["a@x.test", "a@X.test", "a@x.test", "b@x.test"], hour), 3, "two for an address");
+  assert.equal(allowed(["c@x.test", "d@x.test"], hour), 0, "four for a domain");
+  assert.equal(allowed(["a@y.test"], hour), 1);
+  assert.equal(allowed(["a@x.test", "c@x.test"], 2 * hour), 2, "the next hour");
 });
