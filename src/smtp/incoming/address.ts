@@ -4,7 +4,7 @@
  * Invariants: every function is pure, linear in its input and never throws; what it answers holds no CR, LF or other
  * control byte. Failure: a refused address is a short English reason.
  */
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import { domainToASCII } from "node:url";
 
 /** RFC 5321 §4.5.3.1.1 to §4.5.3.1.3, octets. */
@@ -26,6 +26,9 @@ const atomText = /^[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\u{10FFFF}]+$/u;
 /** RFC 5321 §4.1.2 Let-dig and Ldh-str; the underscore is not in it, but is too common in real host names to refuse. */
 const asciiLabel = /^[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?$/;
 const generalLiteral = /^[A-Za-z0-9-]*[A-Za-z0-9]:[\x21-\x5a\x5e-\x7e]+$/;
+/** RFC 5321 §4.1.3 Snum: up to three digits, leading zeros and all, decimal. */
+const snum = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])";
+const snums = new RegExp(`^${snum}(?:\\.${snum}){3}$`);
 const nonAscii = /[^\x00-\x7f]/;
 
 function refuse(reason: string): { ok: false; reason: string } {
@@ -40,7 +43,7 @@ function octets(text: string): number {
 /** RFC 5321 §4.1.3: the text between "[" and "]". */
 export function isAddressLiteral(inner: string): boolean {
   if (/^IPv6:/i.test(inner)) return isIPv6(inner.slice(5)) && !inner.includes("%");
-  return isIPv4(inner) || generalLiteral.test(inner);
+  return snums.test(inner) || generalLiteral.test(inner);
 }
 
 /** RFC 5321 §2.3.5 domain or §4.1.3 address literal; U-labels (RFC 5890) count as well-formed. */
@@ -93,13 +96,20 @@ export function checkMailbox(address: string): MailboxResult {
   return { ok: true };
 }
 
-/** Index of the ">" that closes the path begun at `start` ("<" there), skipping quoted strings; -1 when there is none. */
+/**
+ * Index of the ">" that closes the path begun at `start` ("<" there), skipping quoted strings and address literals,
+ * which may hold one (RFC 5321 §4.1.3 dcontent); -1 when there is none.
+ */
 function closingBracket(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === 0x3e) return i;
     if (code === 0x22) {
       i = quotedEnd(text, i) - 1;
+      if (i < 0) return -1;
+    }
+    if (code === 0x5b) {
+      i = text.indexOf("]", i);
       if (i < 0) return -1;
     }
   }

@@ -25,6 +25,7 @@ test("mailboxes by RFC 5321", () => {
     '"a\\"b"@example.org',
     '"a@b"@example.org',
     "u@[192.0.2.1]",
+    "u@[192.000.002.001]",
     "u@[IPv6:2001:db8::1]",
     "u@localhost",
     `${"l".repeat(64)}@example.org`,
@@ -44,6 +45,9 @@ test("mailboxes by RFC 5321", () => {
     "a@x-.org",
     "a@x..org",
     "a@[300.1.1.1]",
+    "a@[256.1.1.1]",
+    "a@[0001.1.1.1]",
+    "a@[1.1.1]",
     "a@[IPv6:1::2::3]",
     "a@xn---",
     "a(comment)@example.org",
@@ -54,6 +58,103 @@ test("mailboxes by RFC 5321", () => {
     "a\0@b",
   ];
   for (const address of bad) assert.equal(checkMailbox(address).ok, false, address);
+});
+
+/** RFC 5321 §4.1.2 and §4.1.3, production by production. */
+const chars = (set: string, minLength: number, maxLength: number) =>
+  fc.string({ unit: fc.constantFrom(...set), minLength, maxLength });
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const letDig = `${letters}0123456789`;
+const atom = chars(`${letDig}!#$%&'*+-/=?^_\`{|}~`, 1, 12);
+const dotString = fc.array(atom, { minLength: 1, maxLength: 4 }).map((atoms) => atoms.join("."));
+const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
+const qcontent = fc.oneof(
+  fc.constantFrom(...printable.filter((char) => char !== '"' && char !== "\\")),
+  fc.constantFrom(...printable).map((char) => `\\${char}`),
+);
+const quotedString = fc.array(qcontent, { minLength: 1, maxLength: 20 }).map((parts) => `"${parts.join("")}"`);
+const subDomain = fc
+  .tuple(chars(letDig, 1, 1), chars(`${letDig}-`, 0, 20), chars(letDig, 1, 1))
+  .map((parts) => parts.join(""))
+  // Hyphens in third and fourth place are A-labels, which have rules of their own (RFC 5891 §4.2.3.1).
+  .filter((label) => label.slice(2, 4) !== "--");
+const domain = fc.array(subDomain, { minLength: 1, maxLength: 4 }).map((labels) => labels.join("."));
+const snum = fc.integer({ min: 0, max: 255 }).map(String);
+const ipv4 = fc.tuple(snum, snum, snum, snum).map((parts) => parts.join("."));
+const hex = chars("0123456789abcdefABCDEF", 1, 4);
+const groups = (count: number) => fc.array(hex, { minLength: count, maxLength: count }).map((parts) => parts.join(":"));
+const upTo = (count: number) => fc.integer({ min: 0, max: count }).chain(groups);
+const compressed = (total: number) =>
+  fc.integer({ min: 0, max: total }).chain((left) => fc.tuple(groups(left), upTo(total - left)));
+const ipv6 = fc.oneof(
+  groups(8),
+  compressed(6).map(([left, right]) => `${left}::${right}`),
+  fc.tuple(groups(6), ipv4).map(([left, right]) => `${left}:${right}`),
+  fc.tuple(compressed(4), ipv4).map(([[left, right], last]) => `${left}::${right === "" ? "" : `${right}:`}${last}`),
+);
+const dcontent = printable.filter((char) => !" [\\]".includes(char)).join("");
+const literal = fc.oneof(
+  ipv4,
+  ipv6.map((address) => `IPv6:${address}`),
+  fc
+    .tuple(chars(letDig, 3, 8), chars(dcontent, 1, 20))
+    .map(([tag, content]) => `${tag}:${content}`)
+    .filter((text) => !/^IPv6:/i.test(text)),
+);
+const mailbox = fc
+  .tuple(
+    fc.oneof(dotString, quotedString),
+    fc.oneof(
+      domain,
+      literal.map((text) => `[${text}]`),
+    ),
+  )
+  .filter(([local, host]) => local.length <= 64 && local.length + host.length <= 253);
+
+test("every mailbox of the grammar is accepted, with and without a source route, and comes out as it went in", () => {
+  fc.assert(
+    fc.property(mailbox, fc.array(domain, { maxLength: 2 }), ([local, host], hops) => {
+      const address = `${local}@${host}`;
+      assert.deepEqual(checkMailbox(address), { ok: true }, address);
+      const route = hops.length === 0 ? "" : `${hops.map((hop) => `@${hop}`).join(",")}:`;
+      if (route.length + address.length > 254) return;
+      const path = `<${route}${address}>`;
+      assert.deepEqual(readPath(path, 0), { ok: true, path: { address, utf8: false }, end: path.length });
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("one character that the production excludes makes any mailbox wrong", () => {
+  const special = fc.constantFrom(...'()<>[]:;@\\, "', "\r", "\n", "\0", "\x7f", "\t");
+  fc.assert(
+    fc.property(dotString, domain, special, fc.nat(), (local, host, char, at) => {
+      fc.pre(local.length < 64);
+      const place = at % (local.length + 1);
+      const spoilt = `${local.slice(0, place)}${char}${local.slice(place)}@${host}`;
+      assert.equal(checkMailbox(spoilt).ok, false, JSON.stringify(spoilt));
+      const end = at % (host.length + 1);
+      const elsewhere = `${local}@${host.slice(0, end)}${char}${host.slice(end)}`;
+      assert.equal(checkMailbox(elsewhere).ok, false, JSON.stringify(elsewhere));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("limits of RFC 5321 §4.5.3.1, at and past each", () => {
+  const label = "l".repeat(63);
+  const longDomain = `${`${label}.`.repeat(3)}${"l".repeat(61)}`;
+  assert.equal(isDomain(longDomain), true); // 253 octets
+  assert.equal(isDomain(`${longDomain}.x`), true); // 255
+  assert.equal(isDomain(`${longDomain}.xx`), false);
+  assert.equal(isDomain(`${label}l.test`), false);
+  const quoted = (length: number): string => `"${"q".repeat(length - 2)}"@x.test`;
+  assert.equal(checkMailbox(quoted(64)).ok, true);
+  assert.equal(checkMailbox(quoted(65)).ok, false);
+  const path = (octets: number): string => `<${"l".repeat(64)}@${"d.".repeat(90)}${"e".repeat(octets - 247)}>`;
+  assert.equal(path(256).length, 256);
+  assert.equal(readPath(path(256), 0).ok, true);
+  assert.equal(readPath(path(257), 0).ok, false);
 });
 
 test("lengths are octets, not characters", () => {
