@@ -227,10 +227,7 @@ export interface NewArcSet {
  * Makes the next set (§5.1); the three values go above the message in the order seal, signature, results.
  * Answers undefined when the chain must not grow: it was already sealed as failed, or has 50 sets.
  */
-export async function sealArc(
-  fields: readonly HeaderField[],
-  options: SealOptions,
-): Promise<NewArcSet | undefined> {
+export async function sealArc(fields: readonly HeaderField[], options: SealOptions): Promise<NewArcSet | undefined> {
   const { key, chain, timestamp } = options;
   const newest = fields.filter(({ name }) => name === "arc-seal").map((field) => parseTags(fieldValue(field)));
   if (newest.some((tags) => tags?.get("cv")?.toLowerCase() === "fail")) return undefined; // §5.1 step 2

@@ -42,6 +42,12 @@ interface Found {
   octets: number;
 }
 
+/** A response and the server that gave it. */
+interface Answered {
+  response: Response;
+  source: string;
+}
+
 type Cached = { answer: DnsAnswer<RecordType> } | { error: DnsError };
 
 export function parseServer(text: string): Server {
@@ -89,7 +95,7 @@ class StubResolver implements Resolver {
     const cached = this.#cache.get(key);
     if (cached !== undefined) {
       if ("error" in cached.value) throw cached.value.error;
-      return { ...cached.value.answer, ttl: cached.ttl };
+      return { ...cached.value.answer, ttl: cached.ttl, source: "cache" };
     }
     const flying = this.#flights.get(key);
     if (flying !== undefined) return flying;
@@ -120,7 +126,7 @@ class StubResolver implements Resolver {
     for (let hops = 0; ; ) {
       const wire = encodeName(current);
       if (wire === undefined) return { answer: noSuchName(current, maxNegativeTtl), octets };
-      const response = await this.#ask(wire, type, deadline);
+      const { response, source } = await this.#ask(wire, type, deadline);
       octets += response.bytes.length;
       authenticated &&= response.authenticated;
       const aliases = new Map<string, { target: string; ttl: number }>();
@@ -144,11 +150,11 @@ class StubResolver implements Resolver {
       });
       if (records.length === 0) ttl = Math.min(ttl, negativeTtl(response));
       const nxdomain = response.rcode === rcode.nxDomain;
-      return { answer: { records, nxdomain, authenticated, ttl, canonicalName: current }, octets };
+      return { answer: { records, nxdomain, authenticated, ttl, canonicalName: current, source }, octets };
     }
   }
 
-  async #ask(name: Buffer, type: RecordType, deadline: number): Promise<Response> {
+  async #ask(name: Buffer, type: RecordType, deadline: number): Promise<Answered> {
     await this.#slot();
     try {
       return await this.#askServers(name, type, deadline);
@@ -166,7 +172,7 @@ class StubResolver implements Resolver {
     this.#asking += 1;
   }
 
-  async #askServers(name: Buffer, type: RecordType, deadline: number): Promise<Response> {
+  async #askServers(name: Buffer, type: RecordType, deadline: number): Promise<Answered> {
     let failure = new DnsError("timeout", "no name server answered in time");
     for (let round = 0; round < this.#tries; round++) {
       const now = this.#now();
@@ -179,7 +185,7 @@ class StubResolver implements Resolver {
         try {
           const response = await this.#askOne(server, name, type, Math.min(this.#timeoutMs, left));
           server.penaltyUntil = 0;
-          return response;
+          return { response, source: sourceOf(server) };
         } catch (error) {
           if (!(error instanceof DnsError)) throw error;
           failure = error;
@@ -219,6 +225,10 @@ function asciiName(name: string): string {
 
 function noSuchName(name: string, ttl: number): DnsAnswer<RecordType> {
   return { records: [], nxdomain: true, authenticated: false, ttl, canonicalName: name };
+}
+
+function sourceOf({ address, port }: Server): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function hasSoa(response: Response): boolean {

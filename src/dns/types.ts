@@ -28,6 +28,8 @@ export interface DnsAnswer<T extends RecordType> {
   authenticated: boolean;
   /** Seconds this answer may still be used. */
   ttl: number;
+  /** "cache", or "address:port" of the name server that was asked; absent when there was none. */
+  source?: string;
   /** The owner name the records were found at, after CNAMEs. */
   canonicalName: string;
 }

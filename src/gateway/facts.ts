@@ -6,6 +6,7 @@
  */
 import { createFactSource, type FactRecord, type FactServices } from "../checks/facts.ts";
 import type { GeoIp } from "../checks/geoip/geoip.ts";
+import { milliseconds } from "../checks/provenance.ts";
 import { overRate } from "../checks/rate.ts";
 import type { CheckContext } from "../checks/types.ts";
 import type { Resolver } from "../dns/types.ts";
@@ -124,8 +125,8 @@ export function createFacts(options: FactsOptions): Facts {
 
 /** Where a fact came from and how long it took (level "protocol"); one that could not be had is a warning. */
 function logRecord(log: Logger, record: FactRecord, about: Record<string, string>): void {
-  const { name, source, elapsedMs, outputs, failure } = record;
-  const ms = Math.round(elapsedMs * 10) / 10;
-  if (failure === "") log.debug({ ...about, fact: name, source, ms, outputs }, "fact");
-  else log.warn({ ...about, fact: name, source, ms, failure }, "a check failed");
+  const { name, source, from, elapsedMs, outputs, failure } = record;
+  const ms = milliseconds(elapsedMs);
+  if (failure === "") log.debug({ ...about, fact: name, source, from, ms, outputs }, "fact");
+  else log.warn({ ...about, fact: name, source, from, ms, failure }, "a check failed");
 }

@@ -5,7 +5,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { type Network, parseNetwork } from "../checks/address.ts";
-import type { DnsListSettings } from "../checks/facts.ts";
+import type { DnsListSettings } from "../checks/methods.ts";
 import type { Budget } from "../config/budget.ts";
 import type { Config } from "../config/schema.ts";
 import type { Names } from "../delivery/expand.ts";

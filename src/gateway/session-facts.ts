@@ -130,6 +130,10 @@ export class SessionFacts implements FactSource {
     return name === "executeFilters" ? this.#executeFilters(read, effects) : this.#sender.call(name, read);
   }
 
+  origin(answer: Record<string, string>): readonly string[] {
+    return this.#sender.origin(answer);
+  }
+
   header(name: string): readonly string[] {
     return this.#headers?.all(name).map((field) => field.decoded) ?? [];
   }

@@ -60,6 +60,8 @@ export interface FactSource {
     read: (variable: string) => string,
     effects: readonly PolicyEffect[],
   ): Promise<Record<string, string>> | Record<string, string>;
+  /** Where an answer of `call` came from, a line a source; [] when that is not known. For records. */
+  origin?(answer: Record<string, string>): readonly string[];
   /**
    * List membership for `inList`; synchronous because lists are held in memory. `list` is one of PolicyProgram.lists. A
    * ListUnavailable thrown here, or no such function, ends the event in tmpreject.

@@ -102,7 +102,7 @@ export function recordedText({ record, played, flips }: RecordedDecision, { poli
     explanationText(played, policy.module, source).trimEnd(),
     "",
     record.facts.length > 0 ? "facts" : "facts: none were asked",
-    ...record.facts.map((fact) => `  ${factText(fact)}`),
+    ...record.facts.flatMap(factText).map((line) => `  ${line}`),
     "",
     flips.length > 0 ? "one change that would flip it" : "no single change of a fact that was tried flips it",
     ...flips.slice(0, shownFlips).map(flipText),
@@ -110,11 +110,24 @@ export function recordedText({ record, played, flips }: RecordedDecision, { poli
   return `${out.join("\n")}\n`;
 }
 
-const factJson = ([name, inputs, answer, ms]: Fact): unknown => ({ name, inputs, answer, ms });
+const factJson = (fact: Fact): unknown => {
+  const [name, inputs, answer, ms] = fact;
+  return { name, inputs, answer, ms, from: sourcesOf(fact) };
+};
 
-function factText([name, inputs, answer, ms]: Fact): string {
+function factText(fact: Fact): string[] {
+  const [name, inputs, answer, ms] = fact;
   const said = answer === null ? "failed" : JSON.stringify(answer);
-  return printable(`${name}(${inputs.join(", ")}) = ${said}, ${ms} ms`);
+  const sources = sourcesOf(fact).map((source) => `  from ${printable(source)}`);
+  return [printable(`${name}(${inputs.join(", ")}) = ${said}, ${ms} ms`), ...sources];
+}
+
+/** What came from DNS and the like says so in the record; the others are known by their names. */
+function sourcesOf([name, , , , from]: Fact): readonly string[] {
+  if (from !== undefined) return from;
+  if (name === "header" || name === "strings") return ["the message"];
+  if (name === "inList") return ["the list in memory"];
+  return name === "rate" ? ["counters in the shared state"] : [];
 }
 
 function flipText({ fact, from, to, decision }: FlipCause): string {

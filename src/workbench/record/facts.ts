@@ -33,6 +33,10 @@ export class TapingFacts implements FactSource {
     return this.#timed(name, inputs, () => this.#inner.call(name, read, effects));
   }
 
+  origin(answer: Answers): readonly string[] {
+    return this.#inner.origin?.(answer) ?? [];
+  }
+
   rate(key: string, limit: string): boolean | Promise<boolean> {
     const answer = this.#timed("rate", [key, limit], () => {
       const over = this.#inner.rate?.(key, limit) ?? false;
@@ -66,8 +70,11 @@ export class TapingFacts implements FactSource {
 
   #timed(name: string, inputs: string[], ask: () => Promise<Answers> | Answers): Promise<Answers> | Answers {
     const started = performance.now();
-    const note = (answer: Answers | null): void =>
-      this.#note([name, inputs, answer, Math.round((performance.now() - started) * 10) / 10]);
+    const note = (answer: Answers | null): void => {
+      const from = (answer && this.#inner.origin?.(answer)) ?? [];
+      const ms = Math.round((performance.now() - started) * 10) / 10;
+      this.#note(from.length > 0 ? [name, inputs, answer, ms, from] : [name, inputs, answer, ms]);
+    };
     const failed = (error: unknown): never => {
       note(null);
       throw error;

@@ -24,9 +24,10 @@ export class Redactor {
   text(record: DecisionRecord): string {
     if (this.#variables.size === 0 && this.#headers.length === 0) return JSON.stringify(record);
     const header = record.header === undefined ? undefined : this.#header(record.header);
-    const facts = record.facts.map((fact) => {
-      const hide = fact[0] === "header" && this.#headers.includes(fact[1][0] ?? "") && Array.isArray(fact[2]);
-      return hide ? ([fact[0], fact[1], (fact[2] as string[]).map((v) => this.pseudonym(v)), fact[3]] as const) : fact;
+    // Names that DNS was asked for hold addresses in other forms: where answers came from is left out.
+    const facts = record.facts.map(([name, inputs, answer, ms]) => {
+      const hide = name === "header" && this.#headers.includes(inputs[0] ?? "") && Array.isArray(answer);
+      return [name, inputs, hide ? (answer as string[]).map((value) => this.pseudonym(value)) : answer, ms] as const;
     });
     const copy = { ...record, facts, ...(header === undefined ? {} : { header }) };
     const values = new Set<string>();

@@ -8,7 +8,7 @@ import type { EventName, EventResult, PolicyEffect } from "../../policy/types.ts
 
 /**
  * What the network, a list or the message answered: method, the inputs it was asked with, its answer (null: it failed),
- * and how long it took in milliseconds. Beside predefined methods there are "rate" [key, limit], "inList" [list, value],
+ * how long it took in milliseconds, and where the answer came from (absent when that goes without saying). Beside predefined methods there are "rate" [key, limit], "inList" [list, value],
  * "header" [name] and "strings" [variable].
  */
 export type Fact = readonly [
@@ -16,6 +16,7 @@ export type Fact = readonly [
   inputs: readonly string[],
   answer: Readonly<Record<string, string>> | readonly string[] | null,
   ms: number,
+  from?: readonly string[],
 ];
 
 export interface Step {
