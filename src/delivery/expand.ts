@@ -36,7 +36,12 @@ export function expandRecipients(
 /** A route set by policy or by an administrator is obeyed as it stands. */
 function isOurs(recipient: QueuedRecipient, names: Names): boolean {
   if (!isPending(recipient) || recipient.route !== undefined) return false;
-  return names.isLocal(domainOf(recipient.address)) || names.reverse(recipient.address) !== undefined;
+  return isServed(recipient.address, names) || names.reverse(recipient.address) !== undefined;
+}
+
+/** RFC 5321 §4.5.1: "postmaster" without a domain is ours. */
+function isServed(address: string, names: Names): boolean {
+  return names.isLocal(domainOf(address)) || address.toLowerCase() === "postmaster";
 }
 
 async function expand(message: QueuedMessage, names: Names, budget: Pick<Budget, "expandedRecipients">): Promise<void> {
@@ -81,7 +86,7 @@ async function follow(start: string, names: Names): Promise<string[] | Outcome> 
       seen.add(lower);
       const original = names.reverse(address);
       if (original !== undefined) ends.add(original);
-      else if (!names.isLocal(domainOf(address)) || names.hasBackEnd(address)) ends.add(address);
+      else if (!isServed(address, names) || names.hasBackEnd(address)) ends.add(address);
       else {
         for (const target of await names.resolve(address)) {
           // An address that stands for itself is an account.

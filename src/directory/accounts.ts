@@ -26,6 +26,8 @@ export interface AccountsOptions {
   /** alias address → target addresses (distribution lists, role addresses); "@domain" is a catch-all. */
   aliases?: Readonly<Record<string, readonly string[]>>;
   tokens?: TokenVerifier;
+  /** Who gets mail for postmaster where nobody else is named; default postmaster at the first local domain. */
+  postmaster?: string;
   /** Separates the user from the detail of a subaddress (RFC 5233); default "", no subaddresses. */
   subaddressDelimiter?: string;
 }
@@ -47,6 +49,7 @@ export class AccountDirectory implements Directory {
   private readonly populated = new Set<string>();
   private readonly tokens: TokenVerifier | undefined;
   private readonly delimiter: string;
+  private readonly postmaster: string;
   private running = 0;
   private readonly waiting: Array<() => void> = [];
 
@@ -54,6 +57,8 @@ export class AccountDirectory implements Directory {
     this.domains = new Set(options.localDomains.map((domain) => domain.toLowerCase()));
     this.tokens = options.tokens;
     this.delimiter = options.subaddressDelimiter ?? "";
+    const [first = ""] = this.domains;
+    this.postmaster = options.postmaster?.toLowerCase() ?? `postmaster@${first}`;
     for (const account of options.accounts) this.add(account);
     for (const [alias, targets] of Object.entries(options.aliases ?? {})) {
       this.targets.set(alias.toLowerCase(), targets);
@@ -87,9 +92,12 @@ export class AccountDirectory implements Directory {
     if (user !== wanted && this.accounts.has(user)) return [wanted];
     const others = this.targets.get(user) ?? this.targets.get(`@${domainOf(wanted)}`);
     if (others) return others;
-    // A gateway may not know the users of a domain that it takes mail for: then each address stands for itself.
     const domain = domainOf(wanted);
-    return this.domains.has(domain) && !this.populated.has(domain) ? [wanted] : [];
+    const served = this.domains.has(domain);
+    // RFC 5321 §4.5.1: there is a postmaster at every domain served here.
+    if (served && localPartOf(wanted) === "postmaster") return [this.postmaster];
+    // A gateway may not know the users of a domain that it takes mail for: then each address stands for itself.
+    return (served && !this.populated.has(domain)) || wanted === this.postmaster ? [wanted] : [];
   }
 
   exists(address: string): boolean {
@@ -106,8 +114,8 @@ export class AccountDirectory implements Directory {
   private canonical(address: string): string {
     const lower = address.toLowerCase();
     if (lower !== "postmaster") return lower;
-    const [first = ""] = this.domains;
-    return `postmaster@${first}`;
+    const [first] = this.domains;
+    return first === undefined ? this.postmaster : `postmaster@${first}`;
   }
 
   async authenticate(credentials: Credentials): Promise<AuthVerdict> {

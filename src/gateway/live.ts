@@ -44,8 +44,13 @@ export function makeLive(compiled: Compiled): Live {
   const relayed = new Set(config.domains.relay);
   const { frontEnd } = config.domains;
   const mechanisms = mechanismsOf(config);
+  // A relay without local domains keeps its postmaster's mail, unless that is somebody else's (RFC 5321 §4.5.1).
+  const { local, relay } = config.domains;
+  const lonely = local.length === 0 && config.server.postmaster === "" && !relay.includes(config.server.name);
+  const postmaster = `postmaster@${config.server.name}`;
   const directory = new AccountDirectory({
-    localDomains: config.domains.local,
+    localDomains: lonely ? [config.server.name] : local,
+    ...(config.server.postmaster === "" ? {} : { postmaster: config.server.postmaster }),
     subaddressDelimiter: config.domains.subaddress.delimiter,
     accounts: config.accounts.map(({ address, password, scram, plain }) => ({
       address,
@@ -54,9 +59,12 @@ export function makeLive(compiled: Compiled): Live {
       ...(plain === undefined ? {} : { plain }),
     })),
     ...(config.tokens === null ? {} : { tokens: tokenVerifier(config.tokens) }),
-    aliases: Object.fromEntries(
-      Object.entries(config.domains.aliases).map(([alias, to]) => [alias, typeof to === "string" ? [to] : to]),
-    ),
+    aliases: {
+      ...(lonely ? { [postmaster]: [postmaster] } : {}),
+      ...Object.fromEntries(
+        Object.entries(config.domains.aliases).map(([alias, to]) => [alias, typeof to === "string" ? [to] : to]),
+      ),
+    },
   });
   return {
     config,

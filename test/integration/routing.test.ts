@@ -256,6 +256,42 @@ test("the disclaimer on plain, HTML and signed mail of our users; a delay report
   await gateway.kill("SIGTERM");
 });
 
+test("postmaster without a domain is taken and kept or passed on in each set-up (RFC 5321 §4.5.1)", {
+  timeout: 60_000,
+}, async (t) => {
+  if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
+  const sink = await lab.sink();
+  const relay = { trustedNetworks: [], smartHost: `[127.0.0.1]:${sink.port}` };
+  const setUps = {
+    accounts: { config: { accounts: [{ address: "ann@local.test" }] }, box: "postmaster@local.test" },
+    alias: {
+      config: {
+        accounts: [{ address: "ann@local.test" }],
+        domains: { local: ["local.test"], aliases: { "postmaster@local.test": "ann@local.test" } },
+      },
+      box: "ann@local.test",
+    },
+    "relay only": { config: { domains: { local: [], relay: ["far.test"] } }, box: "postmaster@gw.test" },
+    elsewhere: {
+      config: { domains: { local: [] }, server: { name: "gw.test", postmaster: "boss@far.test" } },
+      box: undefined,
+    },
+  };
+  for (const [name, { config, box }] of Object.entries(setUps)) {
+    const gateway = await lab.gateway({ relay, workers: 1, ...config });
+    const mail = { from: "x@sender.test", to: ["Postmaster"], text: plain(`to the postmaster: ${name}`) };
+    assert.match(await send(gateway, mail), /^250/, name);
+    const found = await until(`${name}: it arrives`, async () =>
+      box === undefined
+        ? dumped(sink.dump).find((text) => text.includes(name) && text.includes("X-Rcpt-Args: <boss@far.test>"))
+        : (await mailbox(gateway, box)).INBOX?.[0],
+    );
+    assert.match(found, new RegExp(`to the postmaster: ${name}`));
+    assert.match(await send(gateway, { ...mail, to: ["nobody@gw.test"] }), /^550/, "no other address at our name");
+    await gateway.kill("SIGTERM");
+  }
+});
+
 const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=ann", "-days", "2"];
 
 /** An S/MIME message in clear-signed form. */

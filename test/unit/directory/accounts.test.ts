@@ -45,6 +45,24 @@ test("domains and addresses, without case; aliases and postmaster", () => {
   assert.equal(directory.maySendAs("user@example.org", "postmaster@example.org"), false);
 });
 
+test("a postmaster at every local domain, whoever is named there (RFC 5321 §4.5.1)", () => {
+  const plain = new AccountDirectory({ localDomains, accounts: [account()] });
+  assert.deepEqual(plain.resolve("postmaster"), ["postmaster@example.org"]);
+  assert.deepEqual(plain.resolve("Postmaster@example.net"), ["postmaster@example.org"]);
+  assert.deepEqual(plain.resolve("postmaster@example.org"), ["postmaster@example.org"], "stands for itself: a mailbox");
+  assert.deepEqual(plain.resolve("postmaster@elsewhere.test"), []);
+  const far = new AccountDirectory({ localDomains, accounts: [account()], postmaster: "Boss@elsewhere.test" });
+  assert.deepEqual(far.resolve("postmaster@example.net"), ["boss@elsewhere.test"]);
+  const aliases = { "@example.net": ["user@example.org"] };
+  const caught = new AccountDirectory({ localDomains, accounts: [account()], aliases, postmaster: "boss@example.org" });
+  assert.deepEqual(caught.resolve("postmaster@example.net"), ["user@example.org"], "a catch-all has it");
+  assert.deepEqual(caught.resolve("postmaster"), ["boss@example.org"]);
+  assert.deepEqual(
+    new AccountDirectory({ localDomains: [], accounts: [], postmaster: "a@b.test" }).resolve("postmaster"),
+    ["a@b.test"],
+  );
+});
+
 test("authentication: right, wrong, unknown, without password, acting as another", async () => {
   const directory = new AccountDirectory({ localDomains, accounts: [account(), { address: "nopw@example.org" }] });
   assert.deepEqual(await directory.authenticate(login("USER@example.org", "correct horse")), {
