@@ -2,11 +2,13 @@
 import type { MetricValues } from "../telemetry/metrics.ts";
 import type { TrialCounts } from "./shadow.ts";
 import type { Ban, FlowAnswer, FlowNote } from "./shared-flow.ts";
-import type { Snapshot } from "./snapshot.ts";
 
 export type ToWorker =
-  | { type: "start"; snapshot: Snapshot; index: number; shards: number[]; tlsTicketKeys: string }
-  | { type: "reload"; snapshot: Snapshot }
+  /** Part of a serialized snapshot; `start` and `reload` mean those that came since the last of them. */
+  | { type: "snapshot"; part: Uint8Array }
+  /** `stoppedCandidate`: hash of the candidate that was stopped after the snapshot was taken. */
+  | { type: "start"; index: number; shards: number[]; tlsTicketKeys: string; stoppedCandidate?: string }
+  | { type: "reload" }
   | { type: "flow"; answers: readonly FlowAnswer[] }
   | { type: "bans"; bans: readonly Ban[] }
   /** The candidate policy has to go. */

@@ -2,15 +2,26 @@
  * Takes a snapshot in a thread of its own: compiling a large policy takes a second, in which new connections would wait
  * for the supervisor's answer (shared-flow.ts). Failure: a thread that dies (out of memory) is told as a problem.
  */
+import { deserialize, serialize } from "node:v8";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { takeSnapshot } from "./snapshot.ts";
+import { type Result, type Snapshot, takeSnapshot } from "./snapshot.ts";
 
-type Taken = ReturnType<typeof takeSnapshot>;
+/** A snapshot and the octets that workers get. */
+export type Serialized = Result<{ snapshot: Snapshot; octets: Uint8Array<ArrayBuffer> }>;
+type Answer = Result<{ octets: Uint8Array<ArrayBuffer> }>;
 
-export function takeSnapshotAside(configFile: string, stoppedCandidate?: string): Promise<Taken> {
-  const { promise, resolve } = Promise.withResolvers<Taken>();
+/** The same in the calling thread. */
+export function takeSerialized(configFile: string, stoppedCandidate?: string): Serialized {
+  const taken = takeSnapshot(configFile, stoppedCandidate);
+  return taken.ok ? { ...taken, octets: new Uint8Array(serialize(taken.snapshot)) } : taken;
+}
+
+export function takeSerializedAside(configFile: string, stoppedCandidate?: string): Promise<Serialized> {
+  const { promise, resolve } = Promise.withResolvers<Serialized>();
   const thread = new Worker(new URL(import.meta.url), { workerData: { configFile, stoppedCandidate } });
-  thread.once("message", resolve);
+  thread.once("message", (answer: Answer) => {
+    resolve(answer.ok ? { ...answer, snapshot: deserialize(answer.octets) as Snapshot } : answer);
+  });
   thread.once("error", ({ message }) => resolve({ ok: false, problems: `the compiler failed: ${message}\n` }));
   thread.once("exit", (code) => resolve({ ok: false, problems: `the compiler ended with exit code ${code}\n` }));
   return promise;
@@ -18,5 +29,10 @@ export function takeSnapshotAside(configFile: string, stoppedCandidate?: string)
 
 if (!isMainThread) {
   const { configFile, stoppedCandidate } = workerData as { configFile: string; stoppedCandidate?: string };
-  parentPort!.postMessage(takeSnapshot(configFile, stoppedCandidate));
+  const taken = takeSerialized(configFile, stoppedCandidate);
+  if (taken.ok) {
+    const { octets, warnings } = taken;
+    const answer: Answer = { ok: true, octets, warnings };
+    parentPort!.postMessage(answer, [octets.buffer]);
+  } else parentPort!.postMessage(taken);
 }

@@ -19,8 +19,7 @@ import { type AdminView, serveAdmin } from "./admin.ts";
 import { type ControlAnswer, serveControl } from "./control.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { FlowLedger } from "./shared-flow.ts";
-import { type Snapshot, takeSnapshot } from "./snapshot.ts";
-import { takeSnapshotAside } from "./snapshot-thread.ts";
+import { takeSerialized, takeSerializedAside } from "./snapshot-thread.ts";
 import { stoppedIn, TrialControl } from "./trial-control.ts";
 
 const firstRestartPauseMs = 50;
@@ -55,11 +54,12 @@ export interface Supervisor {
 
 /** Starts the gateway; throws StartError with one line that says what is in the way. */
 export async function startSupervisor(configFile: string, log: Logger): Promise<Supervisor> {
-  const taken = takeSnapshot(configFile, stoppedIn(configFile));
+  const taken = takeSerialized(configFile, stoppedIn(configFile));
   if (!taken.ok) throw new StartError(taken.problems.trimEnd());
   if (taken.warnings) process.stderr.write(taken.warnings);
-  let { snapshot } = taken;
-  const { loaded } = snapshot;
+  let { octets } = taken;
+  let stoppedCandidate: string | undefined;
+  const { loaded } = taken.snapshot;
   prepareDataFolder(loaded.config.data);
   const tlsTicketKeys = randomBytes(48).toString("base64");
   const workers = planWorkers(loaded);
@@ -70,11 +70,11 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
     reload: () => reload(),
     stopWorkers(hash) {
       // For workers that start later.
-      snapshot = { ...snapshot, stoppedCandidate: hash };
+      stoppedCandidate = hash;
       for (const { process: child } of workers) if (child) send(child, { type: "trialStopped" });
     },
   });
-  trials.take(snapshot);
+  trials.take(taken.snapshot);
   let stopping = false;
   let finish: (code: number) => void = () => {};
   const done = new Promise<number>((resolve) => {
@@ -141,7 +141,9 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
         if (stopping) return;
         restartLater(worker, signal ?? `exit code ${code}`);
       });
-      send(child, { type: "start", snapshot, index: worker.index, shards: worker.shards, tlsTicketKeys });
+      sendSnapshot(child, octets);
+      const { index, shards } = worker;
+      send(child, { type: "start", index, shards, tlsTicketKeys, ...(stoppedCandidate ? { stoppedCandidate } : {}) });
       send(child, { type: "bans", bans: ledger.bans() });
     });
   }
@@ -170,14 +172,14 @@ export async function startSupervisor(configFile: string, log: Logger): Promise<
   }
 
   async function reloadNow(): Promise<ControlAnswer> {
-    const next = await takeSnapshotAside(configFile, stoppedIn(configFile));
+    const next = await takeSerializedAside(configFile, stoppedIn(configFile));
     if (!next.ok) {
       log.error("reload refused, the running policy stays in force");
       return { ok: false, text: `${next.problems}reload refused, the running policy stays in force\n` };
     }
-    snapshot = next.snapshot;
-    trials.take(snapshot);
-    const answers = await Promise.all(workers.map((worker) => reloadWorker(worker, next.snapshot)));
+    octets = next.octets;
+    trials.take(next.snapshot);
+    const answers = await Promise.all(workers.map((worker) => reloadWorker(worker, next.octets)));
     const problems = answers.filter((answer) => answer !== "");
     log.info({ workers: workers.length, problems }, "configuration and policy reloaded");
     return { ok: problems.length === 0, text: `${next.warnings}${problems.map((p) => `${p}\n`).join("")}reloaded\n` };
@@ -223,8 +225,17 @@ function send(child: ChildProcess, message: ToWorker): void {
   if (child.connected) child.send(message);
 }
 
+/** So much is read at once: a snapshot may have many megabytes, and the worker has sessions to serve. */
+const partOctets = 128 * 1024;
+
+function sendSnapshot(child: ChildProcess, octets: Uint8Array): void {
+  for (let at = 0; at < octets.length; at += partOctets) {
+    send(child, { type: "snapshot", part: octets.subarray(at, at + partOctets) });
+  }
+}
+
 /** "" when the worker took the new snapshot, else why not. */
-function reloadWorker(worker: Worker, snapshot: Snapshot): Promise<string> {
+function reloadWorker(worker: Worker, octets: Uint8Array): Promise<string> {
   const child = worker.process;
   // A worker that is down gets the new snapshot when it is started.
   if (!child?.connected) return Promise.resolve("");
@@ -242,7 +253,8 @@ function reloadWorker(worker: Worker, snapshot: Snapshot): Promise<string> {
     const onExit = (): void => finish("");
     child.on("message", onMessage);
     child.on("exit", onExit);
-    send(child, { type: "reload", snapshot });
+    sendSnapshot(child, octets);
+    send(child, { type: "reload" });
   });
 }
 

@@ -4,11 +4,12 @@
  * Failure: what can't start is told to the supervisor, then exit code 1; an uncaught error ends the process, because
  * the queue is durable and a fresh process is safer than a damaged one.
  */
+import { deserialize } from "node:v8";
 import { createLogger, type Logger } from "../telemetry/log.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { type Services, startServices } from "./services.ts";
 import { SharedFlow } from "./shared-flow.ts";
-import { openSnapshot } from "./snapshot.ts";
+import { openSnapshot, type Snapshot } from "./snapshot.ts";
 
 const drainMs = 25_000;
 const metricsEveryMs = 2_000;
@@ -23,8 +24,18 @@ function tell(message: FromWorker): void {
 
 const flow = new SharedFlow((notes) => tell({ type: "flow", notes }));
 
+/** Of the next snapshot. */
+let parts: Uint8Array[] = [];
+
+function takeParts(): Snapshot {
+  const octets = Buffer.concat(parts);
+  parts = [];
+  return deserialize(octets) as Snapshot;
+}
+
 async function start(message: ToWorker & { type: "start" }): Promise<void> {
-  const opened = await openSnapshot(message.snapshot);
+  const { stoppedCandidate } = message;
+  const opened = await openSnapshot({ ...takeParts(), ...(stoppedCandidate ? { stoppedCandidate } : {}) });
   if (!opened.ok) throw new Error(opened.problems);
   const { compiled } = opened;
   const { level, pretty } = compiled.loaded.config.log;
@@ -50,13 +61,14 @@ function fail(error: unknown): never {
 }
 
 process.on("message", (message: ToWorker) => {
-  if (message.type === "start") start(message).catch(fail);
+  if (message.type === "snapshot") parts.push(message.part);
+  else if (message.type === "start") start(message).catch(fail);
   else if (message.type === "drain") drain().catch(fail);
   else if (message.type === "flow") flow.answered(message.answers);
   else if (message.type === "bans") flow.banned(message.bans);
   else if (message.type === "trialStopped") services?.stopTrial();
   else if (message.type === "reload") {
-    const done = services?.reload(message.snapshot) ?? Promise.resolve();
+    const done = services?.reload(takeParts()) ?? Promise.resolve();
     done.then(
       () => tell({ type: "reloaded", ok: true, reason: "" }),
       (error: Error) => tell({ type: "reloaded", ok: false, reason: error.message }),
