@@ -148,7 +148,8 @@ export const methods: Readonly<Record<string, Method>> = {
     run({ from, read, services }) {
       from("country database");
       const answer = services.geoip?.lookup(read("remoteSmtpIp"));
-      return { GeoIPResult: answer?.country ?? "" };
+      const { country = "", asn = 0, asnName = "" } = answer ?? {};
+      return { GeoIPResult: country, GeoIPASN: String(asn), GeoIPASNName: printable(asnName) };
     },
   },
   checkGreylist: {

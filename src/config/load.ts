@@ -246,6 +246,9 @@ function withAbsolutePaths(config: Config, directory: string): Config {
     },
     dkim: config.dkim.map((entry) => ({ ...entry, key: absolute(entry.key) })),
     arc: config.arc && { ...config.arc, key: absolute(config.arc.key) },
-    geoip: { database: config.geoip.database === null ? null : absolute(config.geoip.database) },
+    geoip: {
+      database: config.geoip.database === null ? null : absolute(config.geoip.database),
+      asn: config.geoip.asn === null ? null : absolute(config.geoip.asn),
+    },
   };
 }

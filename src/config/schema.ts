@@ -460,7 +460,12 @@ export const configSchema = z.strictObject({
       autoWhitelist: z.number().int().min(0).default(5),
     })
     .prefault({}),
-  geoip: z.strictObject({ database: filePath.nullable().default(null) }).prefault({}),
+  geoip: z
+    .strictObject({
+      database: filePath.nullable().default(null).describe("MMDB or CSV file of countries; null = the embedded one"),
+      asn: filePath.nullable().default(null).describe("MMDB file of autonomous systems, for GeoIPASN"),
+    })
+    .prefault({}),
   dns: z
     .strictObject({
       servers: z.array(z.string()).default([]).describe('"127.0.0.1:53"; empty = those of /etc/resolv.conf'),

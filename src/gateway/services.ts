@@ -105,6 +105,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
 
     const geoip = await GeoIp.open({
       path: config.geoip.database,
+      asnPath: config.geoip.asn,
       onError: (error) => log.warn({ err: error }, "country database"),
     });
     closers.push(() => geoip.close());

@@ -12,7 +12,7 @@ export function countryVerdict(
   const allowed = countries(read(hidden.allowedCountries));
   const banned = countries(read(hidden.bannedCountries));
   const isBanned = country !== "" && ((allowed.length > 0 && !allowed.includes(country)) || banned.includes(country));
-  return { GeoIPResult: country, isGeoIPBanned: isBanned ? "yes" : "no" };
+  return { ...facts, GeoIPResult: country, isGeoIPBanned: isBanned ? "yes" : "no" };
 }
 
 /** Codes of ISO 3166, divided by blanks or commas; English names are accepted too (G13). */

@@ -162,7 +162,7 @@ export class EventLowering {
 
   private lookupCountry(at: { start: number; end: number }, out: ir.Block): void {
     const reads = ["remoteSmtpIp", hidden.allowedCountries, hidden.bannedCountries].map(slotOf);
-    const writes = ["isGeoIPBanned", "GeoIPResult"].map(slotOf);
+    const writes = findMethod("checkGeoIP")!.writes.map(slotOf);
     out.push({ op: "lookup", name: "checkGeoIP", reads, writes, data: {}, sees: [], ...this.at(at) });
     this.geoKnown = true;
   }

@@ -219,6 +219,18 @@ export const variables: readonly VariableRow[] = [
     source: "§5.4",
     lazy: "checkGeoIP",
   }),
+  row(
+    "GeoIPASN",
+    { kind: "numeric", min: 0, max: 4_294_967_295 },
+    since("onConnect", "ro"),
+    "Autonomous system that the client's address belongs to; 0 when unknown.",
+    { source: "ours", origin: "ours", lazy: "checkGeoIP", default: "0" },
+  ),
+  row("GeoIPASNName", text, since("onConnect", "ro"), "Who runs that autonomous system.", {
+    source: "ours",
+    origin: "ours",
+    lazy: "checkGeoIP",
+  }),
   // §5.5 results of checks
   row("DNSBLServer", hostname, { ...since("onConnect", "ro"), onConnect: "wo" }, "Zone that checkDNSBL asks.", {
     source: "§5.5",

@@ -123,8 +123,8 @@ export const methods: readonly MethodRow[] = [
     incoming,
     "memory",
     ["remoteSmtpIp"],
-    { isGeoIPBanned: "no", GeoIPResult: "" },
-    "Country of the client against the lists set last. Happens by itself when a result is read.",
+    { isGeoIPBanned: "no", GeoIPResult: "", GeoIPASN: "0", GeoIPASNName: "" },
+    "Country and network of the client; the country against the lists set last. Happens by itself when a result is read.",
     { origin: "dname", source: "§5.4" },
   ),
   lookup(

@@ -1,7 +1,8 @@
 /**
- * The country filter's database: a file that is watched and loaded anew when it changes, or the embedded default
- * (ip-location-db, public domain). Failure: a file that breaks while running is reported through `onError` and the one
- * loaded before goes on being used; opening rejects when there is none yet.
+ * Country and autonomous system of addresses, from files that are watched and loaded anew when they change; the default
+ * country database is embedded (ip-location-db, public domain), one of systems is used when configured.
+ * Failure: a file that breaks while running is reported through `onError` and the one loaded before goes on being used;
+ * opening rejects when there is none yet.
  */
 import { type FSWatcher, watch } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -12,6 +13,8 @@ import { type GeoAnswer, type GeoDatabase, openCsv, openMmdb } from "./database.
 export interface GeoIpOptions {
   /** MMDB or .csv file; null for the embedded country database. */
   path: string | null;
+  /** MMDB file with numbers of autonomous systems, when `path` has none. */
+  asnPath?: string | null;
   onError?: (error: Error) => void;
 }
 
@@ -19,6 +22,39 @@ export interface GeoIpOptions {
 const settleMs = 200;
 
 export class GeoIp {
+  readonly #country: WatchedDatabase;
+  readonly #systems: WatchedDatabase | undefined;
+
+  private constructor(country: WatchedDatabase, systems: WatchedDatabase | undefined) {
+    this.#country = country;
+    this.#systems = systems;
+  }
+
+  static async open({ path, asnPath = null, onError = () => {} }: GeoIpOptions): Promise<GeoIp> {
+    const country = await WatchedDatabase.open(path ?? embeddedPath(), path === null ? undefined : onError);
+    try {
+      return new GeoIp(country, asnPath === null ? undefined : await WatchedDatabase.open(asnPath, onError));
+    } catch (error) {
+      country.close();
+      throw error;
+    }
+  }
+
+  /** Country, continent and network of an address; empty fields when unknown. */
+  lookup(ip: string): GeoAnswer {
+    const answer = this.#country.lookup(ip);
+    if (this.#systems === undefined) return answer;
+    const { asn, asnName } = this.#systems.lookup(ip);
+    return asn === 0 ? answer : { ...answer, asn, asnName };
+  }
+
+  close(): void {
+    this.#country.close();
+    this.#systems?.close();
+  }
+}
+
+class WatchedDatabase implements GeoDatabase {
   #database: GeoDatabase;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -27,14 +63,13 @@ export class GeoIp {
     this.#database = database;
   }
 
-  static async open(options: GeoIpOptions): Promise<GeoIp> {
-    const path = options.path ?? embeddedPath();
-    const geoip = new GeoIp(await load(path));
-    if (options.path !== null) geoip.#watch(path, options.onError ?? (() => {}));
-    return geoip;
+  /** `onError`: told of faults while watching; without it the file is not watched. */
+  static async open(path: string, onError?: (error: Error) => void): Promise<WatchedDatabase> {
+    const opened = new WatchedDatabase(await load(path));
+    if (onError !== undefined) opened.#watch(path, onError);
+    return opened;
   }
 
-  /** Country, continent and network of an address; empty fields when unknown. */
   lookup(ip: string): GeoAnswer {
     return this.#database.lookup(ip);
   }
