@@ -106,20 +106,70 @@ const scannerCommon = {
   maxBytes: z.number().int().min(0).default(26_214_400).describe("larger messages are not scanned; 0 = no limit"),
   priority: z.number().int().min(0).default(100).describe("order in the filter chain, low first"),
 };
+/** For scanners that need no session: a script may name them. */
+const askedWhen = {
+  use: z
+    .enum(["always", "script"])
+    .default("always")
+    .describe("always: in processing, on all mail; script: where a script sets filterAddress to scanner:<name>"),
+};
 const found = z.enum(["reject", "discard", "quarantine", "tag"]);
 const verdicts = {
   onVirus: found.default("reject"),
   onSpam: found.default("tag").describe("what the scanner's own spam verdict means; tag writes the level alone"),
 };
+const socketAction = z.enum(["accept", "reject", "tmpreject", "discard", "quarantine"]);
+const socketProtocol = z.strictObject({
+  request: z
+    .array(
+      z.union([
+        z.strictObject({ text: z.string() }),
+        z.strictObject({ message: z.enum(["raw", "dotted", "chunked"]) }),
+      ]),
+    )
+    .min(1)
+    .describe("sent in order: texts with %size%, %from%, %rcpt%, %ip%, %helo%, %user%, %id%, and the message"),
+  replyEnd: z.enum(["line", "nul", "close"]).default("line").describe("what ends the server's answer"),
+  keepOpen: z.boolean().default(false).describe("the connection serves the next message too"),
+  rules: z
+    .array(
+      z.strictObject({
+        pattern: z.string().describe("regular expression, anywhere in the answer; the first that matches decides"),
+        virus: z.string().optional().describe("name of the virus; $1…$9 are the pattern's groups, here and below"),
+        score: z.string().optional(),
+        threshold: z.string().optional(),
+        action: socketAction.optional(),
+        message: z.string().optional(),
+      }),
+    )
+    .min(1),
+  ping: z.strictObject({ text: z.string(), pattern: z.string() }).optional().describe("asked to see whether it is up"),
+});
 const scanner = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("clamav"), address: z.string(), ...scannerCommon, ...verdicts }),
-  z.strictObject({ type: z.literal("spamassassin"), address: z.string(), ...scannerCommon, ...verdicts }),
+  z.strictObject({ type: z.literal("clamav"), address: z.string(), ...scannerCommon, ...askedWhen, ...verdicts }),
+  z.strictObject({ type: z.literal("spamassassin"), address: z.string(), ...scannerCommon, ...askedWhen, ...verdicts }),
   z.strictObject({
     type: z.literal("rspamd"),
     address: z.string(),
     password: z.string().optional(),
     ...scannerCommon,
+    ...askedWhen,
     ...verdicts,
+  }),
+  z.strictObject({
+    type: z.literal("socket"),
+    address: z.string(),
+    protocol: socketProtocol.describe("what to send and how to read the answer"),
+    ...scannerCommon,
+    ...askedWhen,
+    ...verdicts,
+  }),
+  z.strictObject({
+    type: z.literal("hook"),
+    url: z.url({ protocol: /^https?$/ }).describe("where MTA Hooks requests are posted"),
+    headers: z.record(z.string(), z.string()).default({}).describe("more header fields of the request"),
+    ...scannerCommon,
+    ...askedWhen,
   }),
   z.strictObject({ type: z.literal("milter"), address: z.string(), ...scannerCommon }),
 ]);

@@ -22,7 +22,7 @@ import type { SharedState } from "../state/types.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Live } from "./live.ts";
 import type { PolicyLists } from "./policy-lists.ts";
-import { ScriptFilters } from "./script-filters.ts";
+import { type NamedScanners, ScriptFilters } from "./script-filters.ts";
 import { type CommonFacts, filterOutputs, SessionFacts, stringsOf } from "./session-facts.ts";
 
 export interface FactsOptions {
@@ -31,6 +31,7 @@ export interface FactsOptions {
   state: SharedState;
   geoip: GeoIp | undefined;
   lists: PolicyLists;
+  scanner: NamedScanners;
   log: Logger;
 }
 
@@ -85,7 +86,11 @@ export function createFacts(options: FactsOptions): Facts {
 
     ofSession(live, client) {
       const about = { session: client.sessionId };
-      return new SessionFacts({ live, client, services: services(live, about), log, common: common(() => live) });
+      const { scanner } = options;
+      return new SessionFacts({
+        ...{ live, client, scanner, log },
+        ...{ services: services(live, about), common: common(() => live) },
+      });
     },
 
     ofMessage(message, shown) {
@@ -93,7 +98,7 @@ export function createFacts(options: FactsOptions): Facts {
       const { client, envelope, recipients } = message;
       const { sender, content } = { sender: createFactSource(services(live, { queueId: message.id })), ...shown };
       if (content) sender.setMessage(() => content.bytes());
-      const filters = new ScriptFilters(live.config.server.name, live.budget);
+      const filters = new ScriptFilters(live.config.server.name, live.budget, options.scanner);
       filters.begin({ ...envelope, rcptTo: recipients.filter(({ state: at }) => at === "received") });
       let filtered: WorkingMessage | undefined;
       // The session is over: what checks read of it travels with the message.

@@ -1,23 +1,26 @@
 /**
- * The milters that a script names by addMilterFilter and runs by executeFilters (smtpfilters.md §5.8, G16), in an SMTP
- * session or in processing.
+ * The milters and configured scanners that a script names by addMilterFilter and runs by executeFilters (smtpfilters.md
+ * §5.8, G16), in an SMTP session or in processing.
  * Invariants: a filter sees each SMTP stage once, in order, as far as the session has come when it is run: up to the
  * recipients before the message is there, the whole message from onDataReceived on; filters run in the order they were
  * named, each on the message as the one before left it. A filter named before MAIL serves the session, a later one the
- * message. Failure: `execute` rejects with ScannerError or BudgetExceeded, the filter's connection is given up, and the
- * script's onError (tmpreject unless it says otherwise) decides.
+ * message. A scanner sees the whole message alone. Failure: `execute` rejects with ScannerError or BudgetExceeded, the
+ * filter's connection is given up, and the script's onError (tmpreject unless it says otherwise) decides.
  */
 import { type Budget, BudgetExceeded } from "../config/budget.ts";
 import type { ClientInfo, Envelope } from "../message/envelope.ts";
-import type { Outcome } from "../message/outcome.ts";
+import { type Outcome, outcome } from "../message/outcome.ts";
 import type { PolicyEffect } from "../policy/types.ts";
 import type { WorkingMessage } from "../processing/content.ts";
 import type { Decision } from "../processing/filter.ts";
+import type { Judge } from "../processing/scanner-filter.ts";
 import { type ChainAnswer, MilterChain } from "../scanners/milter/chain.ts";
 import type { EnvelopeChanges } from "../scanners/milter/edits.ts";
 import { MilterClient, milterSettings } from "../scanners/milter/link.ts";
 import { clientMacro } from "../scanners/milter/macros.ts";
+import { spamLevel } from "../scanners/scores.ts";
 import { parseSocketAddress } from "../scanners/stream.ts";
+import { type ScanInput, ScannerError, type ScanVerdict } from "../scanners/types.ts";
 
 export type NamedFilter = Extract<PolicyEffect, { kind: "filter" }>;
 
@@ -40,7 +43,27 @@ export interface FilterVerdict {
   /** Values of filterResult: "" when no filter had an objection. */
   result: "" | "reject" | "tmpreject" | "discard";
   outcome?: Outcome;
+  /** What the scanners asked so far found in the message. */
+  found: Found;
 }
+
+export interface Found {
+  virus: string;
+  /** As X-AxigenSpam-Level, the highest of the scanners; 0 = none gave a score. */
+  spamLevel: number;
+  symbols: readonly string[];
+}
+
+/** A verdict before it is joined with what was found. */
+type Objection = Omit<FilterVerdict, "found">;
+
+const nothingFound: Found = { virus: "", spamLevel: 0, symbols: [] };
+
+/** The configured scanner of a name. */
+export type NamedScanners = (name: string) => Judge | undefined;
+
+/** How a script names a configured scanner in filterAddress. */
+const scannerAddress = /^scanner:(.+)$/;
 
 interface Member {
   filter: NamedFilter;
@@ -55,17 +78,21 @@ interface Member {
 
 /** A session names this many filters at most. */
 const maxFilters = 20;
+const maxSymbols = 1_000;
 
 export class ScriptFilters {
   readonly #hostName: string;
   readonly #budget: Budget;
+  readonly #scanners: NamedScanners;
   #members: Member[] = [];
   #envelope: Envelope | undefined;
   #changes: EnvelopeChanges = { added: [], deleted: [], quarantine: "" };
+  #found = nothingFound;
 
-  constructor(hostName: string, budget: Budget) {
+  constructor(hostName: string, budget: Budget, scanners: NamedScanners = () => undefined) {
     this.#hostName = hostName;
     this.#budget = budget;
+    this.#scanners = scanners;
   }
 
   /** The envelope of the transaction under way. */
@@ -107,6 +134,7 @@ export class ScriptFilters {
   begin(envelope: Envelope | undefined): void {
     this.#envelope = envelope;
     this.#changes = { added: [], deleted: [], quarantine: "" };
+    this.#found = nothingFound;
     const ended = this.#members.filter(({ ofSession }) => !ofSession);
     this.#members = this.#members.filter(({ ofSession }) => ofSession);
     for (const { chain } of ended) void chain?.close();
@@ -121,8 +149,10 @@ export class ScriptFilters {
   async execute(scene: FilterScene): Promise<FilterVerdict> {
     for (const member of this.#members) {
       try {
-        const verdict = await this.#show(member, scene);
-        if (verdict.result !== "") return verdict;
+        const [, scanner] = scannerAddress.exec(member.filter.address) ?? [];
+        const shown = scanner === undefined ? this.#show(member, scene) : this.#scan(member, scanner, scene);
+        const verdict = await shown;
+        if (verdict.result !== "") return { ...verdict, found: this.#found };
       } catch (error) {
         const { chain } = member;
         Object.assign(member, { chain: undefined, ehlo: undefined, envelope: undefined });
@@ -130,10 +160,67 @@ export class ScriptFilters {
         throw error;
       }
     }
-    return { result: "" };
+    return { result: "", found: this.#found };
   }
 
-  async #show(member: Member, scene: FilterScene): Promise<FilterVerdict> {
+  async #scan(member: Member, name: string, scene: FilterScene): Promise<Objection> {
+    const { client, envelope, content } = scene;
+    const judge = this.#scanners(name);
+    if (judge === undefined) throw new RangeError(`no scanner is called ${name}`);
+    // A scanner belongs to the message it was named for or, named before MAIL, to each.
+    if (!envelope || !content || member.envelope === envelope) return { result: "" };
+    member.envelope = envelope;
+    const input: ScanInput = {
+      bytes: () => content.bytes(),
+      size: content.size,
+      mailFrom: envelope.mailFrom,
+      rcptTo: envelope.rcptTo.map(({ address }) => address),
+      remoteIp: client.remoteIp,
+      remotePort: client.remotePort,
+      remoteHost: scene.clientName,
+      ehlo: client.ehlo,
+      authUser: client.authUser,
+      queueId: scene.id,
+    };
+    const { decision, verdict } = await within(member.filter.timeoutMs, judge(input, content, refused));
+    if (verdict) this.#keep(verdict);
+    return this.#obey(decision, content);
+  }
+
+  #keep(verdict: ScanVerdict): void {
+    const { virus, spamLevel: before, symbols } = this.#found;
+    this.#found = {
+      virus: virus || verdict.virus,
+      spamLevel: Math.max(before, spamLevel(verdict) ?? 0),
+      symbols: [...symbols, ...verdict.symbols].slice(0, maxSymbols),
+    };
+  }
+
+  #obey({ action, headerEdits = [], header, body, ...envelope }: Decision, content: WorkingMessage): Objection {
+    content.edit(headerEdits);
+    if (header || body) content.replace(header, body);
+    const added = (envelope.addRecipients ?? []).map((address) => ({ address, args: "" }));
+    const { mailFrom } = envelope;
+    this.#change({
+      ...{ added, deleted: [...(envelope.removeRecipients ?? [])] },
+      quarantine: action?.kind === "quarantine" ? action.reason : "",
+      ...(mailFrom === undefined ? {} : { mailFrom }),
+    });
+    if (action?.kind === "reject" || action?.kind === "defer") return verdictOf(action.outcome);
+    return { result: action?.kind === "discard" ? "discard" : "" };
+  }
+
+  #change({ added, deleted, quarantine, mailFrom }: EnvelopeChanges): void {
+    this.#changes.added.push(...added);
+    this.#changes.deleted.push(...deleted);
+    this.#changes.quarantine ||= quarantine;
+    if (mailFrom !== undefined) this.#changes.mailFrom = mailFrom;
+    if (this.#changes.added.length > this.#budget.addedRecipients) {
+      throw new BudgetExceeded("addedRecipients", this.#budget.addedRecipients);
+    }
+  }
+
+  async #show(member: Member, scene: FilterScene): Promise<Objection> {
     const { client, envelope, content } = scene;
     const peer = { host: scene.clientName || `[${client.remoteIp}]`, ip: client.remoteIp, port: client.remotePort };
     let answer: ChainAnswer = {};
@@ -168,7 +255,7 @@ export class ScriptFilters {
     return member.chain!.rcpt(address);
   }
 
-  async #showMessage(member: Member, content: WorkingMessage): Promise<FilterVerdict> {
+  async #showMessage(member: Member, content: WorkingMessage): Promise<Objection> {
     member.sawMessage = true;
     const chain = member.chain!;
     const data = await chain.data();
@@ -178,14 +265,7 @@ export class ScriptFilters {
     if (result.outcome) return verdictOf(result.outcome);
     if (result.discard) return { result: "discard" };
     if (result.header || result.body) content.replace(result.header, result.body);
-    const { envelope } = result;
-    this.#changes.added.push(...envelope.added);
-    this.#changes.deleted.push(...envelope.deleted);
-    this.#changes.quarantine ||= envelope.quarantine;
-    if (envelope.mailFrom !== undefined) this.#changes.mailFrom = envelope.mailFrom;
-    if (this.#changes.added.length > this.#budget.addedRecipients) {
-      throw new BudgetExceeded("addedRecipients", this.#budget.addedRecipients);
-    }
+    this.#change(result.envelope);
     return { result: "" };
   }
 
@@ -199,6 +279,24 @@ export class ScriptFilters {
   }
 }
 
-function verdictOf(outcome: Outcome): FilterVerdict {
+/** A scanner's refusal in a reply of its own. */
+function refused(reason: string, origin: string): Outcome {
+  return outcome.reject({ code: 550, enhanced: "5.7.1", text: reason, origin });
+}
+
+/** The script's own patience, which may be shorter than the configured one. */
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new ScannerError("timeout", `no answer within ${timeoutMs} ms`)), timeoutMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function verdictOf(outcome: Outcome): Objection {
   return { result: outcome.temporary ? "tmpreject" : "reject", outcome };
 }

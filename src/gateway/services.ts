@@ -14,11 +14,13 @@ import { createDeliverer, type PostalDeliverer } from "../delivery/deliverer.ts"
 import { expandRecipients } from "../delivery/expand.ts";
 import { deliverToQuarantine, quarantineReason } from "../delivery/quarantine.ts";
 import { createResolver } from "../dns/resolver.ts";
+import { policyFilter } from "../processing/policy-filter.ts";
 import { createProcessor } from "../processing/processor.ts";
 import { controlPath, serveOperations } from "../queue/control.ts";
 import { createOperations } from "../queue/operations.ts";
 import { createScheduler, type Scheduler } from "../queue/scheduler.ts";
 import { type DiskSpool, openSpool } from "../queue/spool.ts";
+import { Suspensions } from "../queue/suspensions.ts";
 import { ScriptDatabase } from "../sieve/managesieve/database.ts";
 import type { FlowControl } from "../smtp/incoming/flow.ts";
 import { ProcessLoadGauge } from "../smtp/incoming/load.ts";
@@ -29,7 +31,6 @@ import { type Logger, moduleLogger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { deliveryOptions, destinationLimits } from "./delivery-options.ts";
 import { createFacts } from "./facts.ts";
-import { createFilters } from "./filters.ts";
 import { openListeners } from "./listeners.ts";
 import { type Live, makeLive } from "./live.ts";
 import { openManageSieve } from "./managesieve.ts";
@@ -38,6 +39,7 @@ import { Observers } from "./observers.ts";
 import { PolicyLists } from "./policy-lists.ts";
 import { PolicyServices } from "./policy-services.ts";
 import { Reports } from "./reports.ts";
+import { openScanners } from "./scanners.ts";
 import type { TrialCounts } from "./shadow.ts";
 import { createSieveChain, type SieveChainOptions } from "./sieve-scripts.ts";
 import { createSeal } from "./signing.ts";
@@ -116,10 +118,10 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const observers = new Observers(plan.index, moduleLogger(log, "GATEWAY"));
     observers.take(live, plan.compiled.texts);
     closers.push(() => observers.close());
-    const facts = createFacts({ live: () => live, resolver, state, geoip, lists, log });
+    const scanners = openScanners(live);
+    closers.push(() => scanners.close());
+    const facts = createFacts({ live: () => live, resolver, state, geoip, lists, scanner: scanners.find, log });
     const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
-    const filters = createFilters(live, events);
-    closers.push(() => filters.close());
     const policyServices = new PolicyServices(config.policyServices, budget, moduleLogger(log, "SMTP-IN"));
     closers.push(() => policyServices.close());
     const scripts = config.managesieve && new ScriptDatabase(join(config.data, "sieve", "scripts.db"));
@@ -153,6 +155,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     });
     let drainMs = 0;
     for (const shard of plan.shards) {
+      const suspensions = await Suspensions.open(join(config.data, "queue"));
       const spool = await openShard(join(config.data, "queue"), shard, live, log);
       spools.push(spool);
       schedulers.push(
@@ -170,7 +173,13 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
             spool,
             filters: (message) => {
               const { disclaimer } = live.rewriting;
-              return [...(disclaimer ? [disclaimer] : []), ...filters.current(), ...sieve.of(message)];
+              const processing = events.processing();
+              return [
+                ...(disclaimer ? [disclaimer] : []),
+                ...scanners.filters(),
+                ...(processing ? [policyFilter(processing)] : []),
+                ...sieve.of(message),
+              ];
             },
             state,
             budget,
@@ -182,6 +191,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
           budget: { ...budget, queueDeliveries: config.queue.concurrency },
           log: moduleLogger(log, "QUEUE"),
           limitsOf: (destination) => limitsOf(destination),
+          suspensions,
           expand: (message) => expandRecipients(message, live, budget),
           onProcessed: (id, verdict) => verdicts.settled(id, verdict),
           onSettled: (_message, results) => {
@@ -273,7 +283,7 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
         await setQuotas(store, fresh.config);
         listeners.reload(fresh);
         managesieve?.reload(fresh);
-        filters.reload(fresh);
+        scanners.reload(fresh);
         policyServices.reload(fresh.config.policyServices, fresh.budget);
         await sieve.reload(fresh);
         live = fresh;

@@ -15,7 +15,7 @@ import type { EnvelopeChanges } from "../scanners/milter/edits.ts";
 import type { SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Live } from "./live.ts";
-import { type FilterVerdict, type NamedFilter, ScriptFilters } from "./script-filters.ts";
+import { type FilterVerdict, type NamedFilter, type NamedScanners, ScriptFilters } from "./script-filters.ts";
 
 type Read = (variable: string) => string;
 
@@ -26,6 +26,7 @@ export interface SessionFactsOptions {
   live: Live;
   client: SmtpClientInfo;
   services: FactServices;
+  scanner: NamedScanners;
   log: Logger;
   common: CommonFacts;
 }
@@ -95,8 +96,8 @@ export class SessionFacts implements FactSource {
 
   filterNamed(filter: NamedFilter): void {
     if (this.#filters === undefined) {
-      const { config, budget } = this.#options.live;
-      this.#filters = new ScriptFilters(config.server.name, budget);
+      const { live, scanner } = this.#options;
+      this.#filters = new ScriptFilters(live.config.server.name, live.budget, scanner);
       this.#filters.begin(this.#envelope);
     }
     this.#filters.name(filter);
@@ -161,10 +162,15 @@ export class SessionFacts implements FactSource {
 }
 
 /** Output variables of executeFilters; `coded`: the text begins with the filter's own reply code. */
-export function filterOutputs({ result, outcome }: FilterVerdict, coded: boolean): Record<string, string> {
-  if (outcome === undefined) return { filterResult: result, filterExplanation: "" };
-  const text = coded ? `${outcome.code} ${outcome.enhanced} ${outcome.text}` : outcome.text;
-  return { filterResult: result, filterExplanation: text };
+export function filterOutputs({ result, outcome, found }: FilterVerdict, coded: boolean): Record<string, string> {
+  const text = outcome === undefined || !coded ? outcome?.text : `${outcome.code} ${outcome.enhanced} ${outcome.text}`;
+  return {
+    filterResult: result,
+    filterExplanation: text ?? "",
+    filterVirus: found.virus,
+    filterSpamLevel: String(found.spamLevel),
+    filterSymbols: found.symbols.join(", "),
+  };
 }
 
 type MessageStrings = Parameters<NonNullable<FactSource["strings"]>>[0];

@@ -485,6 +485,25 @@ export const variables: readonly VariableRow[] = [
     origin: "ours",
     producer: "executeFilters",
   }),
+  row("filterVirus", text, at(["onDataReceived", "onProcessing"], "ro"), "Virus that a scanner found.", {
+    lifetime: "message",
+    source: "ours",
+    origin: "ours",
+    producer: "executeFilters",
+  }),
+  row(
+    "filterSpamLevel",
+    { kind: "numeric", min: 0, max: 10 },
+    at(["onDataReceived", "onProcessing"], "ro"),
+    "Highest level that a scanner gave: 1 clean, 10 certain spam, 0 not scored.",
+    { lifetime: "message", source: "ours", origin: "ours", producer: "executeFilters", default: "0" },
+  ),
+  row("filterSymbols", text, at(["onDataReceived", "onProcessing"], "ro"), "Rules that scanners named, by commas.", {
+    lifetime: "message",
+    source: "ours",
+    origin: "ours",
+    producer: "executeFilters",
+  }),
   // ours: what a message holds
   row(
     "attachmentNames",

@@ -171,7 +171,7 @@ export const methods: readonly MethodRow[] = [
     [...incoming, "onProcessing"],
     "scanner",
     [],
-    { filterResult: "", filterExplanation: "" },
+    { filterResult: "", filterExplanation: "", filterVirus: "", filterSpamLevel: "0", filterSymbols: "" },
     "Runs the filters named by addMilterFilter; their verdict becomes smtpAction.",
     {
       onError: "tmpreject",
@@ -184,7 +184,7 @@ export const methods: readonly MethodRow[] = [
     "addMilterFilter",
     ["filterName", "filterAddress", "filterTimeout"],
     [...incoming, "onProcessing"],
-    "Names a filter for executeFilters: inet:port@host or unix:path.",
+    "Names a filter for executeFilters: a milter at inet:port@host or unix:path, or scanner:<name> of the configuration.",
     "dname",
   ),
   effect("addHeader", ["headerName", "headerValue"], edits, "Adds a field."),

@@ -1,10 +1,10 @@
 /**
  * Rspamd over HTTP: POST /checkv2 with the envelope in request headers (rspamd.com, "Protocol").
- * Invariants: connections are kept alive; header values hold printable ASCII only. Failure: ScannerError.
+ * Failure: ScannerError.
  */
-import { Agent, type IncomingMessage, request } from "node:http";
 import { z } from "zod";
 import type { Budget } from "../config/budget.ts";
+import { HttpExchange, parseJson } from "./http.ts";
 import type { SocketAddress } from "./stream.ts";
 import { type ScanInput, type Scanner, ScannerError, type ScanVerdict } from "./types.ts";
 
@@ -37,30 +37,29 @@ const actions: Readonly<Record<string, NonNullable<ScanVerdict["action"]>>> = {
 
 export class RspamdScanner implements Scanner {
   readonly name: string;
-  readonly #options: RspamdOptions;
-  readonly #agent = new Agent({ keepAlive: true, maxFreeSockets: 4 });
+  readonly #password: string;
+  readonly #http: HttpExchange;
 
-  constructor(options: RspamdOptions) {
-    this.name = options.name;
-    this.#options = options;
+  constructor({ name, address, timeoutMs, password = "", budget }: RspamdOptions) {
+    this.name = name;
+    this.#password = password;
+    this.#http = new HttpExchange({ address, name: "rspamd", timeoutMs, replyBytes: budget.scannerReply });
   }
 
   async scan(input: ScanInput): Promise<ScanVerdict> {
     const began = performance.now();
-    const headers: Record<string, string> = { "Content-Length": String(input.size) };
-    const add = (name: string, value: string) => {
-      if (value !== "") headers[name] = value.replace(/[^\x20-\x7e]/g, "?").slice(0, 1_000);
+    const headers = {
+      "Content-Length": String(input.size),
+      From: input.mailFrom,
+      IP: input.remoteIp,
+      Helo: input.ehlo,
+      Hostname: input.remoteHost,
+      User: input.authUser,
+      "Queue-Id": input.queueId,
+      Rcpt: input.rcptTo.slice(0, 20).join(", "),
+      Password: this.#password,
     };
-    add("From", input.mailFrom);
-    add("IP", input.remoteIp);
-    add("Helo", input.ehlo);
-    add("Hostname", input.remoteHost);
-    add("User", input.authUser);
-    add("Queue-Id", input.queueId);
-    add("Rcpt", input.rcptTo.slice(0, 20).join(", "));
-    add("Password", this.#options.password ?? "");
-    const body = await this.#exchange("POST", "/checkv2", headers, input.bytes());
-    const reply = parseReply(body);
+    const reply = parseRspamdReply(await this.#http.run("POST", "/checkv2", headers, input.bytes()));
     const action = actions[reply.action];
     const message = reply.messages?.smtp_message;
     return {
@@ -76,70 +75,17 @@ export class RspamdScanner implements Scanner {
   }
 
   async ping(): Promise<void> {
-    await this.#exchange("GET", "/ping", {}, []);
+    await this.#http.run("GET", "/ping", {}, []);
   }
 
   async close(): Promise<void> {
-    this.#agent.destroy();
-  }
-
-  /** One HTTP exchange within the time-out; answers the body of a 200. */
-  async #exchange(
-    method: string,
-    path: string,
-    headers: Record<string, string>,
-    body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  ): Promise<string> {
-    const { address, timeoutMs, budget } = this.#options;
-    const signal = AbortSignal.timeout(timeoutMs);
-    const target = "path" in address ? { socketPath: address.path } : { host: address.host, port: address.port };
-    const req = request({ ...target, method, path, headers, agent: this.#agent, signal });
-    const response = new Promise<IncomingMessage>((resolve, reject) => {
-      req.once("response", resolve);
-      req.once("error", reject);
-    });
-    try {
-      const sent = this.#send(req, body);
-      const [reply] = await Promise.all([response, sent]);
-      const chunks: Buffer[] = [];
-      let size = 0;
-      for await (const chunk of reply as AsyncIterable<Buffer>) {
-        size += chunk.length;
-        if (size > budget.scannerReply) throw new ScannerError("limit", "rspamd: reply too large");
-        chunks.push(chunk);
-      }
-      if (reply.statusCode !== 200) throw new ScannerError("protocol", `rspamd: HTTP ${reply.statusCode}`);
-      return Buffer.concat(chunks).toString("utf8");
-    } catch (error) {
-      req.destroy();
-      if (error instanceof ScannerError) throw error;
-      if (signal.aborted) throw new ScannerError("timeout", `rspamd: no answer within ${timeoutMs} ms`);
-      throw new ScannerError("connect", `rspamd: ${(error as Error).message}`);
-    }
-  }
-
-  async #send(req: ReturnType<typeof request>, body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
-    for await (const chunk of body) {
-      if (req.destroyed) return;
-      if (!req.write(chunk)) {
-        await new Promise<void>((resolve) => {
-          req.once("drain", resolve);
-          req.once("close", resolve);
-        });
-      }
-    }
-    req.end();
+    this.#http.close();
   }
 }
 
-function parseReply(text: string): z.infer<typeof replySchema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new ScannerError("protocol", "rspamd: the reply is no JSON");
-  }
-  const parsed = replySchema.safeParse(json);
+/** Reads the JSON of /checkv2; ScannerError "protocol" when it is something else. */
+export function parseRspamdReply(text: string): z.output<typeof replySchema> {
+  const parsed = replySchema.safeParse(parseJson(text, "rspamd"));
   if (!parsed.success) throw new ScannerError("protocol", "rspamd: unexpected reply");
   return parsed.data;
 }

@@ -24,11 +24,11 @@ export type SocketStep = { text: string } | { message: "raw" | "dotted" | "chunk
 export interface SocketRule {
   /** Regular expression, anywhere in the reply. */
   pattern: string;
-  virus?: string;
-  score?: string;
-  threshold?: string;
-  action?: NonNullable<ScanVerdict["action"]>;
-  message?: string;
+  virus?: string | undefined;
+  score?: string | undefined;
+  threshold?: string | undefined;
+  action?: ScanVerdict["action"] | undefined;
+  message?: string | undefined;
 }
 
 export interface SocketProtocol {
@@ -39,7 +39,7 @@ export interface SocketProtocol {
   keepOpen: boolean;
   rules: readonly SocketRule[];
   /** Request and pattern of the liveness probe; absent: connecting is enough. */
-  ping?: { text: string; pattern: string };
+  ping?: { text: string; pattern: string } | undefined;
 }
 
 export interface SocketScannerOptions {

@@ -10,6 +10,7 @@ export interface ScanInput {
   mailFrom: string;
   rcptTo: readonly string[];
   remoteIp: string;
+  remotePort?: number;
   remoteHost: string;
   ehlo: string;
   authUser: string;

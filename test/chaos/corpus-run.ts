@@ -201,6 +201,6 @@ class Run {
     // A broken line end is refused and the session closed; the reply may be lost with the rest of what we wrote.
     const expected = /\r[^\n]/.test(text) ? ["521", "closed"] : variation === "infected" ? ["552"] : ["250"];
     if (!expected.includes(code)) this.#faults.push(`number ${number}: ${key}`);
-    return reply !== "";
+    return reply !== "" && code !== "521";
   }
 }

@@ -82,6 +82,9 @@ export interface Negotiation {
   symbols: Map<Stage, string[]>;
 }
 
+/** For what was asked for outside a milter session: all actions, no special steps. */
+export const everything: Negotiation = { version: 6, actions: allActions, steps: 0, symbols: new Map() };
+
 export type Verdict = "accept" | "continue" | "discard" | "reject" | "tempfail" | "shutdown" | "connFail" | "skip";
 
 /** What a filter wants done with the message. Header names and values are octets as Latin-1 text. */

@@ -4,7 +4,7 @@ import { outcome } from "../../../src/message/outcome.ts";
 import type { Decision, Filter, FilterLevel } from "../../../src/processing/filter.ts";
 import { rejected } from "../../../src/processing/filter.ts";
 import { policyFilter } from "../../../src/processing/policy-filter.ts";
-import { scannerFilter } from "../../../src/processing/scanner-filter.ts";
+import { scannerFilter, scannerJudge } from "../../../src/processing/scanner-filter.ts";
 import type { BodySource, QueuedMessage } from "../../../src/queue/types.ts";
 import { type Scanner, ScannerError, type ScanVerdict } from "../../../src/scanners/types.ts";
 import { budget, house, type MemoryWriter, queued, source, text } from "./house.ts";
@@ -131,7 +131,10 @@ function scanner(answer: Partial<ScanVerdict> | ScannerError): Scanner {
 
 test("scanner verdicts become levels and actions, failures the declared mode", async () => {
   const run = async (answer: Parameters<typeof scanner>[0], options = {}) => {
-    const verdict = await house(scannerFilter(scanner(answer), options)).processor.process(queued(), source());
+    const given = { onVirus: "reject", onSpam: "tag", onError: "wait", maxBytes: 0, ...options } as const;
+    const judge = scannerJudge(scanner(answer), given);
+    const asked = scannerFilter(judge, { name: "fake", priority: 100, onError: given.onError });
+    const verdict = await house(asked).processor.process(queued(), source());
     const body = verdict.kind === "continue" ? (verdict.replacedBody as MemoryWriter | undefined)?.text : undefined;
     return { kind: verdict.kind, first: body?.split("\r\n")[0], code: "outcome" in verdict ? verdict.outcome.code : 0 };
   };
