@@ -4,8 +4,8 @@ import type { TrialCounts } from "./shadow.ts";
 import type { Ban, FlowAnswer, FlowNote } from "./shared-flow.ts";
 
 export type ToWorker =
-  /** Part of a serialized snapshot; `start` and `reload` mean those that came since the last of them. */
-  | { type: "snapshot"; part: Uint8Array }
+  /** A part of a serialized snapshot, its place and the size of the whole; `start` and `reload` mean the last one. */
+  | { type: "snapshot"; part: Uint8Array; at: number; total: number }
   /** `stoppedCandidate`: hash of the candidate that was stopped after the snapshot was taken. */
   | { type: "start"; index: number; shards: number[]; tlsTicketKeys: string; stoppedCandidate?: string }
   | { type: "reload" }

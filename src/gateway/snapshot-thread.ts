@@ -2,6 +2,7 @@
  * Takes a snapshot in a thread of its own: compiling a large policy takes a second, in which new connections would wait
  * for the supervisor's answer (shared-flow.ts). Failure: a thread that dies (out of memory) is told as a problem.
  */
+import { constants, setPriority } from "node:os";
 import { deserialize, serialize } from "node:v8";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { type Result, type Snapshot, takeSnapshot } from "./snapshot.ts";
@@ -29,6 +30,7 @@ export function takeSerializedAside(configFile: string, stoppedCandidate?: strin
 
 if (!isMainThread) {
   const { configFile, stoppedCandidate } = workerData as { configFile: string; stoppedCandidate?: string };
+  setPriority(0, constants.priority.PRIORITY_BELOW_NORMAL); // of this thread alone: mail goes first
   const taken = takeSerialized(configFile, stoppedCandidate);
   if (taken.ok) {
     const { octets, warnings } = taken;

@@ -230,7 +230,7 @@ const partOctets = 128 * 1024;
 
 function sendSnapshot(child: ChildProcess, octets: Uint8Array): void {
   for (let at = 0; at < octets.length; at += partOctets) {
-    send(child, { type: "snapshot", part: octets.subarray(at, at + partOctets) });
+    send(child, { type: "snapshot", part: octets.subarray(at, at + partOctets), at, total: octets.length });
   }
 }
 

@@ -24,18 +24,23 @@ function tell(message: FromWorker): void {
 
 const flow = new SharedFlow((notes) => tell({ type: "flow", notes }));
 
-/** Of the next snapshot. */
-let parts: Uint8Array[] = [];
+/** The next snapshot, as far as it has come. */
+let octets = Buffer.alloc(0);
 
-function takeParts(): Snapshot {
-  const octets = Buffer.concat(parts);
-  parts = [];
-  return deserialize(octets) as Snapshot;
+function takePart({ part, at, total }: ToWorker & { type: "snapshot" }): void {
+  if (at === 0) octets = Buffer.allocUnsafeSlow(total);
+  octets.set(part, at);
+}
+
+function takeWhole(): Snapshot {
+  const snapshot = deserialize(octets) as Snapshot;
+  octets = Buffer.alloc(0);
+  return snapshot;
 }
 
 async function start(message: ToWorker & { type: "start" }): Promise<void> {
   const { stoppedCandidate } = message;
-  const opened = await openSnapshot({ ...takeParts(), ...(stoppedCandidate ? { stoppedCandidate } : {}) });
+  const opened = await openSnapshot({ ...takeWhole(), ...(stoppedCandidate ? { stoppedCandidate } : {}) });
   if (!opened.ok) throw new Error(opened.problems);
   const { compiled } = opened;
   const { level, pretty } = compiled.loaded.config.log;
@@ -61,14 +66,14 @@ function fail(error: unknown): never {
 }
 
 process.on("message", (message: ToWorker) => {
-  if (message.type === "snapshot") parts.push(message.part);
+  if (message.type === "snapshot") takePart(message);
   else if (message.type === "start") start(message).catch(fail);
   else if (message.type === "drain") drain().catch(fail);
   else if (message.type === "flow") flow.answered(message.answers);
   else if (message.type === "bans") flow.banned(message.bans);
   else if (message.type === "trialStopped") services?.stopTrial();
   else if (message.type === "reload") {
-    const done = services?.reload(takeParts()) ?? Promise.resolve();
+    const done = services?.reload(takeWhole()) ?? Promise.resolve();
     done.then(
       () => tell({ type: "reloaded", ok: true, reason: "" }),
       (error: Error) => tell({ type: "reloaded", ok: false, reason: error.message }),

@@ -15,13 +15,13 @@ export function atOnce<T>(work: Generator<void, T>): T {
   }
 }
 
-/** Runs to the end; other work has its turn every few milliseconds. */
+/** Runs to the end; other work has its turn first, and again every few milliseconds. */
 export async function inSlices<T>(work: Generator<void, T>): Promise<T> {
   for (;;) {
+    await turn();
     for (const end = performance.now() + sliceMs; performance.now() < end; ) {
       const step = work.next();
       if (step.done) return step.value;
     }
-    await turn();
   }
 }
