@@ -41,8 +41,14 @@ export function parseSieve(source: string, file: string, limits: ParserLimits = 
   return new Parser(source, file, limits).run();
 }
 
-/** "on": all well; "skipped": a mistake was reported and passed over; "stop": reading can't go on. */
-type Progress = "on" | "skipped" | "stop";
+/**
+ * "on": all well; "skipped": a mistake was reported and passed over; "given up": so was a list of tests, and the lists
+ * around it say no more; "stop": reading can't go on.
+ */
+type Progress = "on" | "skipped" | "given up" | "stop";
+
+/** What no list goes past. */
+const endsLists = new Set<string>([";", "{", "}"]);
 
 class Parser {
   readonly #lexer: Lexer;
@@ -94,7 +100,7 @@ class Parser {
       this.#expected("end of command ';' or the beginning of a compound block '{'", "expected");
       progress = "skipped";
     }
-    if (progress === "skipped") this.#skipTo(";", "{", "}");
+    if (progress !== "on") this.#skipTo(";", "{", "}");
     if (lexer.kind === ";") {
       lexer.next();
     } else if (lexer.kind === "{") {
@@ -122,6 +128,24 @@ class Parser {
   #skipTo(...kinds: string[]): void {
     const lexer = this.#lexer;
     while (lexer.kind !== "end" && !kinds.includes(lexer.kind)) lexer.next();
+  }
+
+  /** Goes past the end of the list at hand, lists in it included; false, and before it, where the list can't go on. */
+  #recover(end: "]" | ")"): boolean {
+    const lexer = this.#lexer;
+    const begin = end === "]" ? "[" : "(";
+    for (let open = 1; open > 0; lexer.next()) {
+      if (lexer.kind === begin) open++;
+      else if (lexer.kind === end) open--;
+      else if (
+        lexer.kind === "end" ||
+        endsLists.has(lexer.kind) ||
+        (end === "]" && (lexer.kind === ")" || lexer.kind === "("))
+      ) {
+        return false;
+      }
+    }
+    return true;
   }
 
   #open(kind: "command" | "test"): CommandNode {
@@ -199,20 +223,19 @@ class Parser {
       lexer.next();
       if (lexer.kind !== "string") {
         this.#expected(`string after '${after}' in string list`, "expecting");
-        this.#skipTo("]", ";", "{", "}");
-        if (lexer.kind === "]") lexer.next();
-        else this.#expected("',' or end of string list ']'", "expecting");
+        if (this.#recover("]")) return "on";
+        this.#expected("',' or end of string list ']'", "expecting");
         return "skipped";
       }
       items.push({ kind: "string", text: lexer.text, span: lexer.span });
       lexer.next();
     } while ((lexer.kind as TokenKind) === ",");
-    if ((lexer.kind as TokenKind) !== "]") {
-      this.#expected("',' or end of string list ']'", "expecting");
-      return "skipped";
+    if ((lexer.kind as TokenKind) === "]") {
+      lexer.next();
+      return "on";
     }
-    lexer.next();
-    return "on";
+    this.#expected("',' or end of string list ']'", "expecting");
+    return this.#recover("]") ? "on" : "skipped";
   }
 
   /** test / test-list = "(" test *("," test) ")" */
@@ -222,7 +245,10 @@ class Parser {
       this.#error(`cannot nest tests deeper than ${this.#limits.nesting} levels`);
       return "stop";
     }
-    if (!list) return this.#test(node, depth);
+    if (!list) {
+      const alone = this.#test(node, depth);
+      return alone === "given up" ? "skipped" : alone;
+    }
     let progress: Progress = "on";
     do {
       const after = lexer.kind === "(" ? "(" : ",";
@@ -230,26 +256,25 @@ class Parser {
       if (lexer.kind !== "identifier") {
         this.#expected(`test identifier after '${after}' in test list`, "expecting");
         if (after === "(") {
-          this.#skipTo(")", ";", "{", "}");
-          if ((lexer.kind as TokenKind) === ")") lexer.next();
-          else this.#expected("',' or end of test list ')'", "expecting");
+          if (!this.#recover(")")) this.#expected("',' or end of test list ')'", "expecting");
           this.#error(`failed to accept more tests for command '${node.name}'`);
-          return depth > 1 ? "skipped" : "stop";
+          return depth > 1 ? "given up" : "stop";
         }
-        this.#skipTo(")", ";", "{", "}");
-        if ((lexer.kind as TokenKind) === ")") lexer.next();
-        else this.#expected("',' or end of test list ')'", "expecting");
-        return "on";
+        if (this.#recover(")")) return "on";
+        this.#expected("',' or end of test list ')'", "expecting");
+        return "skipped";
       }
       progress = this.#test(node, depth);
     } while (progress === "on" && (lexer.kind as TokenKind) === ",");
-    if (progress !== "on") return progress;
-    if ((lexer.kind as TokenKind) !== ")") {
-      this.#expected("',' or end of test list ')'", "expecting");
-      return "skipped";
+    if (progress === "stop" || progress === "given up") return progress;
+    if (progress === "on" && (lexer.kind as TokenKind) === ")") {
+      lexer.next();
+      return "on";
     }
-    lexer.next();
-    return "on";
+    if (progress === "on") this.#expected("',' or end of test list ')'", "expecting");
+    if (this.#recover(")")) return "on";
+    if (progress === "skipped") this.#expected("',' or end of test list ')'", "expecting");
+    return "skipped";
   }
 
   /** test = identifier arguments */

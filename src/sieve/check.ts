@@ -126,9 +126,10 @@ export class Checker {
     if (call === undefined) return undefined;
     const spec = call.spec as CommandSpec;
     const well = this.#shape(call, () => this.#blockPresence(call, spec));
-    if (well && spec.place && !spec.place(call, this)) return call;
+    const placed = !well || spec.place === undefined || spec.place(call, this);
+    if (call.unreachable) return call;
     if (spec.name !== "require") this.atBeginning = false;
-    if (well) {
+    if (well && placed) {
       spec.check?.(call, this);
       this.context.profile.check(call, this);
     }
@@ -150,8 +151,8 @@ export class Checker {
       spec.check?.(call, this);
       this.context.profile.check(call, this);
     }
-    this.#descend(call);
-    if (well) call.constant = spec.constant?.(call, this);
+    const whole = this.#descend(call);
+    if (well && whole) call.constant = spec.constant?.(call, this);
     return call;
   }
 
@@ -165,8 +166,9 @@ export class Checker {
     return counted && tested && blockFits() && this.#types(call);
   }
 
-  /** Sub-tests in order, up to the one that decides an anyof or allof. */
-  #descend(call: Call): void {
+  /** Sub-tests in order, up to the one that decides an anyof or allof; false when there are mistakes among them. */
+  #descend(call: Call): boolean {
+    const before = this.#errors;
     const decisive = call.spec.name === "allof" ? false : call.spec.name === "anyof" ? true : undefined;
     for (const node of call.spec.tests === undefined ? [] : call.node.tests) {
       const test = this.#test(node);
@@ -174,6 +176,7 @@ export class Checker {
       call.tests.push(test);
       if (decisive !== undefined && test.constant === decisive) break;
     }
+    return this.#errors === before;
   }
 
   /** Finds what a name stands for. */
