@@ -4,7 +4,7 @@
  * Invariants: the networks of all rules are parsed once; rules of the listener stand before those of the service, and
  * those before the global list: the first level with a match decides. Failure: a bad network throws RangeError at load.
  */
-import { BlockList, isIPv4, isIPv6 } from "node:net";
+import { contiguous, parseIp, parseIpSet } from "../../language/ipset.ts";
 
 /** 0 means unlimited. */
 export interface ConnectionLimitSet {
@@ -32,35 +32,53 @@ export interface AccessRules {
   readonly levels: ReadonlyArray<readonly AccessRule[]>;
 }
 
-/** A set of networks that answers by address family. */
+interface Span {
+  first: bigint;
+  last: bigint;
+}
+
+/** A set of networks: for each address family spans in order, without overlap, found by halving. */
 export class NetworkSet {
-  private readonly list = new BlockList();
+  private readonly ipv4: readonly Span[];
+  private readonly ipv6: readonly Span[];
 
   constructor(networks: readonly string[]) {
-    for (const network of networks) this.add(network.trim());
-  }
-
-  private add(network: string): void {
-    const range = /^([^-]+)-(.+)$/.exec(network);
-    const cidr = /^(.+)\/(\d{1,3})$/.exec(network);
-    try {
-      if (range) this.list.addRange(range[1]!.trim(), range[2]!.trim(), family(range[1]!.trim()));
-      else if (cidr) this.list.addSubnet(cidr[1]!, Number(cidr[2]), family(cidr[1]!));
-      else this.list.addAddress(network, family(network));
-    } catch (error) {
-      throw new RangeError(`not an address, network or range: "${network}"`, { cause: error });
-    }
+    const read = networks.map(readNetwork);
+    this.ipv4 = united(read.filter(({ bits }) => bits === 32));
+    this.ipv6 = united(read.filter(({ bits }) => bits === 128));
   }
 
   has(ip: string): boolean {
-    return isIPv4(ip) ? this.list.check(ip, "ipv4") : isIPv6(ip) && this.list.check(ip, "ipv6");
+    if (this.ipv4.length === 0 && this.ipv6.length === 0) return false;
+    const address = parseIp(ip);
+    if (address === undefined) return false;
+    const spans = address.bits === 32 ? this.ipv4 : this.ipv6;
+    let low = 0;
+    let high = spans.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (spans[middle]!.last < address.value) low = middle + 1;
+      else high = middle;
+    }
+    return low < spans.length && spans[low]!.first <= address.value;
   }
 }
 
-function family(ip: string): "ipv4" | "ipv6" {
-  if (isIPv4(ip)) return "ipv4";
-  if (isIPv6(ip)) return "ipv6";
-  throw new RangeError(`not an IP address: "${ip}"`);
+function readNetwork(network: string): Span & { bits: 32 | 128 } {
+  const members = parseIpSet(network.trim().replace(/\s*-\s*/, "-"));
+  const span = members?.length === 1 ? contiguous(members[0]!) : undefined;
+  if (!span) throw new RangeError(`not an address, network or range: "${network}"`);
+  return { bits: members![0]!.bits, first: span.first, last: span.last };
+}
+
+function united(spans: Span[]): Span[] {
+  const out: Span[] = [];
+  for (const span of spans.sort((a, b) => (a.first < b.first ? -1 : 1))) {
+    const before = out.at(-1);
+    if (before === undefined || before.last < span.first) out.push({ first: span.first, last: span.last });
+    else if (before.last < span.last) before.last = span.last;
+  }
+  return out;
 }
 
 export interface AccessVerdict {

@@ -6,7 +6,7 @@
  * in exactly one `closed(reason)`.
  */
 import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 
 /** What a connection carries; the session implements it. */
 export interface ConnectionOwner {
@@ -219,6 +219,19 @@ export class Connection {
     this.socket.resume();
     if (this.ended) this.socket.destroySoon();
     else this.socket.end();
+  }
+
+  /**
+   * Writes what is to be said and closes at once: for a client that has said its last word (QUIT). What the kernel took
+   * reaches it all the same, and nobody has to wait for its side to end.
+   */
+  close(reason: string, now: number): void {
+    this.flush();
+    if (this.socket instanceof TLSSocket || this.socket.writableLength > 0) this.end(reason, now);
+    else {
+      this.pending = undefined;
+      this.destroy(reason);
+    }
   }
 
   destroy(reason: string): void {

@@ -174,7 +174,7 @@ export class Dialogue {
         session.connection.reply(
           formatReply(221, "2.0.0", `${terms.settings.hostName} ESMTP is closing connection\nGood bye`),
         );
-        session.leave("QUIT");
+        session.connection.close("QUIT", terms.now);
         break;
       default: // every other verb was refused by `admit`
     }

@@ -29,6 +29,34 @@ test("networks: address, CIDR, range, both families; rubbish throws", () => {
   for (const bad of ["300.0.0.1", "1.2.3.4/99", "a-b", ""]) assert.throws(() => new NetworkSet([bad]), RangeError, bad);
 });
 
+test("networks that overlap, touch or lie inside one another are one set, each family by itself", () => {
+  const set = new NetworkSet([
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "9.255.255.0 - 10.0.0.3",
+    "0.0.0.0",
+    "255.255.255.255",
+    "2001:db8::5-2001:db8::9",
+    "192.0.2.0/255.255.255.0",
+  ]);
+  const within = [
+    "10.200.0.1",
+    "9.255.255.0",
+    "10.255.255.255",
+    "0.0.0.0",
+    "255.255.255.255",
+    "2001:db8::9",
+    "192.0.2.7",
+  ];
+  for (const ip of within) assert.equal(set.has(ip), true, ip);
+  for (const ip of ["9.255.254.255", "11.0.0.0", "0.0.0.1", "255.255.255.254", "2001:db8::a", "::", "::a00:1", ""]) {
+    assert.equal(set.has(ip), false, ip);
+  }
+  assert.throws(() => new NetworkSet(["10.0.0.9-10.0.0.1"]), RangeError);
+  assert.throws(() => new NetworkSet(["10.0.0.1,10.0.0.2"]), RangeError);
+  assert.equal(new NetworkSet([]).has("10.0.0.1"), false);
+});
+
 test("decision order of §12.5: smaller number wins, a tie accepts, no match is allowed, upper levels first", () => {
   const ip = "192.0.2.1";
   const verdict = (...levels: AccessRule[][]): boolean => new AccessList({ levels }).check(ip).allowed;

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { connect } from "node:net";
 import { test } from "node:test";
 import fc from "fast-check";
 import { outcome } from "../../../src/message/outcome.ts";
-import { collectingSink, withSite } from "./site.ts";
+import { Client, collectingSink, withSite } from "./site.ts";
 
 const tick = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const refuse = (code: number, enhanced: string, text: string) => outcome.of({ code, enhanced, text, origin: "test" });
@@ -394,6 +395,23 @@ test("a client that half-closes after its last command still gets every reply", 
     await client.hello();
     client.socket.end("MAIL FROM:<a@x.test>\r\nRSET\r\n");
     assert.deepEqual(await client.rest(), ["250 2.1.0 Sender accepted", "250 2.0.0 Reset done"]);
+  }));
+
+test("QUIT closes the connection at once, after every reply, whether or not the client closes its side", () =>
+  withSite({}, async (site) => {
+    const socket = connect({ port: site.port, host: "127.0.0.1", allowHalfOpen: true });
+    const client = new Client(socket);
+    await client.hello();
+    client.write("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@local.test>\r\nQUIT\r\nNOOP\r\n");
+    const replies = await client.rest();
+    assert.deepEqual(
+      replies.map((reply) => reply.slice(0, 4)),
+      ["250 ", "250 ", "221-"],
+    );
+    assert.match(replies[2]!, /Good bye$/);
+    while (site.server.sessionCount > 0) await tick(1);
+    assert.equal(socket.writable, true, "the client's side is still open");
+    socket.destroy();
   }));
 
 test("a long pipelined group is worked off in turns, and in order", () => {
