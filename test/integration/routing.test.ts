@@ -257,7 +257,7 @@ test("the disclaimer on plain, HTML and signed mail of our users; a delay report
 });
 
 test("postmaster without a domain is taken and kept or passed on in each set-up (RFC 5321 §4.5.1)", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const sink = await lab.sink();

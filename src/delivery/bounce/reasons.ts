@@ -52,6 +52,12 @@ interface Rule {
   patterns: readonly RegExp[];
 }
 
+/**
+ * RFC 5321 §4.2.3: the words of 550 itself, "mailbox not found, no access, or command rejected for policy reasons", name
+ * no cause. (Outlook.com puts a code of its own behind them, and means an unknown user.)
+ */
+const unavailable = /requested action not taken: mailbox unavailable(?! \(S\d)/i;
+
 export const textRules: readonly Rule[] = [
   // Forms of single providers whose words would mislead the general rules below.
   { reason: "user-unknown", patterns: [/recipient address rejected: access denied|account or domain may not exist/i] },
@@ -61,6 +67,7 @@ export const textRules: readonly Rule[] = [
   },
   { reason: "policy", patterns: [/anti-?spoof/i] },
   { reason: "mailer", patterns: [/\b(?:procmail|maildrop): /i] },
+  { reason: "network", patterns: [/best-preference mx|lowest[ -]numbered mx/i] },
   { reason: "spam", patterns: [/uribl\.com/i] },
   {
     reason: "virus",
@@ -106,8 +113,9 @@ export const textRules: readonly Rule[] = [
     patterns: [
       /(?:mailbox|mail ?box|mailfolder|maildir|inbox|account|user|recipient|quota|storage|folder).{0,40}\b(?:is |are |was )?(?:almost |too )?(?:full|over[ -]?quota|exceeded|exhausted|out of (?:space|storage))/i,
       /over[ -]?(?:the )?(?:disk |mail |storage |allowed )?quota|(?:disk|mail|storage|user'?s?|mailbox|size) quota|quota (?:exceed|violat|full|reached)|exceed\w*.{0,30}(?:quota|storage|mailbox size)/i,
-      /(?:insufficient|not enough|no|out of).{0,20}(?:disk|storage|mailbox|space)(?: space)?.{0,30}(?:recipient|user|mailbox|account|available)|out of (?:disk )?space|too (?:much|many) (?:mail|messages) (?:in|on|data)/i,
+      /\b(?:insufficient|not enough|no|out of)\b.{0,20}(?:disk|storage|mailbox|space)(?: space)?.{0,30}(?:recipient|user|mailbox|account|available)|out of (?:disk )?space|too (?:much|many) (?:mail|messages) (?:in|on|data)/i,
       /mailbox (?:size )?(?:limit|is at capacity)|overdrawn|does not have enough (?:space|storage)|allocated storage/i,
+      /postfach.{0,20}\bvoll|bo[iî]te.{0,40}(?:pleine|satur)|quota d[eé]pass|buz[oó]n.{0,30}llen[oa]|casella.{0,30}piena|caixa.{0,30}cheia|postbus.{0,20}\bvol\b|容量.{0,10}(?:超|不足)|満杯|いっぱいです|(?:邮箱|信箱).{0,5}(?:满|滿)|переполнен/i,
     ],
   },
   {
@@ -174,14 +182,14 @@ export const textRules: readonly Rule[] = [
   {
     reason: "network",
     patterns: [
-      /dns (?:error|fail|look-?up fail|server)|(?:name service|name server) error|host not found,? try again|temporary (?:lookup|resolution)/i,
+      /dns (?:error|fail|look-?up fail|server)|(?:name service|name server) error(?!.{0,300}host not found(?!,? try again))|host not found,? try again|temporary (?:lookup|resolution)/i,
     ],
   },
   {
     reason: "host-unknown",
     patterns: [
       /(?:host|domain|server)(?: or domain name| name| or domain)?.{0,60}(?:not (?:found|exist|known|valid|resolv)|n't exist|unknown|does not exist|no such|lookup fail|not reachable)(?!.{0,20}try again)/i,
-      /(?:unknown|no such|invalid|bad|non-?existent|illegal) (?:host|domain|destination (?:system|host))|unrout(?:e)?able|nxdomain|name or service not known|no (?:mx|a) (?:record|host)|(?:^| )[\w-]+\.[\w.-]+ (?:does not|doesn't) exist|account or domain may not exist|domain (?:is )?(?:invalid|unresolvable)|null mx lookup|hostname nor servname|wasn't found|recipient's domain/i,
+      /(?:unknown|no such|invalid|bad|non-?existent|illegal) (?:host|domain|destination (?:system|host))|unrout(?:e)?able|nxdomain|name or service not known|no (?:mx|a) (?:record|host|found)|no mail exchanger|(?:^| )[\w-]+\.[\w.-]+ (?:does not|doesn't) exist|account or domain may not exist|domain (?:is )?(?:invalid|unresolvable)|null mx lookup|hostname nor servname|wasn't found|recipient's domain/i,
     ],
   },
   {
@@ -190,12 +198,14 @@ export const textRules: readonly Rule[] = [
       /null ?mx|(?:does not|doesn't|not) accept (?:any |e-?)?mail|no (?:mail|smtp) service|mail (?:is )?not accepted|(?:host|domain|server) .{0,30}never accepts|recipient address has a null|doesn't (?:receive|handle) (?:any )?mail|smtp service not|nullmx/i,
     ],
   },
+  { reason: "filtered", patterns: [unavailable] },
   {
     reason: "user-unknown",
     patterns: [
       /(?:user|recipient|mailbox|account|address|addressee|alias|person|local[ -]?part|member|subscriber|box|id|customer|employee|name)(?: name| address| account)?.{0,80}(?:unknown|not (?:found|exist|known|listed|recogni[sz]ed|valid|available|registered|a (?:valid|known)|locat|local|here|in|able)|n't (?:exist|found|have|be found|available|a valid)|does ?n[o']t have|no longer|invalid|unavailable|cannot be found|disallowed|doesn't)/i,
       /(?:no|unknown|invalid|bad|illegal|wrong|non-?existent|unrecogni[sz]ed|undeliverable|not a valid|unable to find|no valid|n't find|couldn't find)(?: or \w+)? (?:such )?(?:e-?mail )?(?:a )?(?:user|recipient|mailbox|account|address|addressee|alias|person|local|final delivery|destination mailbox|member|forward|receiver|rcpt|one)/i,
-      /no such (?:\w+ ){0,2}(?:here|user|address|mailbox|recipient|person|account|name|alias)|no mailbox|not our customer|there is no one|have a \S+ account|user'?s? (?:unknown|not)|user ?unknown|unknown (?:to|or illegal|local|in)|isn't (?:a|in|known)|recipnotfound|delivery to (?:this|the).{0,20}(?:address|user) (?:is )?not|mail(?:box)? (?:does not|not|unavailable|for .{0,40}not)|couldn't be found|requested action not taken: mailbox unavailable|not (?:match|know)|cannot deliver to this|inconnu|unbekannt|desconocid|sconosciut|no existe|n'existe|existiert nicht/i,
+      /no such (?:\w+ ){0,2}(?:here|user|address|mailbox|recipient|person|account|name|alias)|no mailbox|not our customer|there is no one|have a \S+ account|user'?s? (?:unknown|not)|user ?unknown|unknown (?:to|or illegal|local|in)|isn't (?:a|in|known)|recipnotfound|delivery to (?:this|the).{0,20}(?:address|user) (?:is )?not|mail(?:box)? (?:does not|not|unavailable|for .{0,40}not)|couldn't be found|not (?:match|know)|cannot deliver to this|inconnu|unbekannt|desconocid|sconosciut|no existe|n'existe|existiert nicht/i,
+      /nicht (?:gefunden|bekannt)|introuvable|inexist|no encontrad|non esiste|não existe|desconhecid|onbeken|bestaat niet|nie istnieje|nieznany|neexistuje|finns inte|okänd|не найден|не существует|неизвестн|(?:見つか|みつか|存在し)(?:り?ません)|宛先不明|不存在|无此用户|查無/i,
     ],
   },
   {
@@ -340,5 +350,7 @@ export function reasonOfCode(status: string, replyCode: number): Reason | undefi
 /** What a host's reply says by its plain status, its text, its codes, in this order. */
 export function reasonOfReply(text: string, status: string, replyCode: number): Reason | undefined {
   const plain = plainStatus.test(status) ? reasonOfCode(status, 0) : undefined;
-  return plain ?? reasonOfText(text) ?? reasonOfCode(status, replyCode);
+  if (plain !== undefined) return plain;
+  if (/^[45]\.1\.1$/.test(status) && unavailable.test(text)) return "user-unknown";
+  return reasonOfText(text) ?? reasonOfCode(status, replyCode);
 }

@@ -20,9 +20,14 @@ export function deliveryStatus(message: ParsedMessage, notice: string, limit: nu
   const found = message
     .parts()
     .filter((part) => /^message\/(?:global-)?delivery-status$/.test(part.mediaType))
-    .flatMap((part) => readRecords(part.content.toString("utf8", 0, limit)));
+    .flatMap((part) => readRecords(fieldText(part.content.subarray(0, limit))));
   if (found.length > 0) return found;
   return readRecords(/^[> \t]*(?:Final|Original)-Recipient[ \t]*:/im.test(notice) ? notice.replace(/^> ?/gm, "") : "");
+}
+
+/** RFC 3464 has no charset for these fields; those who write Japanese into them switch to it by escape sequences. */
+function fieldText(content: Buffer): string {
+  return content.includes("\x1b$") ? new TextDecoder("iso-2022-jp").decode(content) : content.toString("utf8");
 }
 
 /**
