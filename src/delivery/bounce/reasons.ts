@@ -211,7 +211,7 @@ export const textRules: readonly Rule[] = [
   {
     reason: "network",
     patterns: [
-      /connection (?:refused|reset|closed|dropped|lost|was|fail)|(?:network|host|server).{0,20}unreachable|no route to host|lost connection|socket error|mail loop|\bloop(?:s|ing|ed)?\b|too many hops|hop count|dns (?:error|fail|look-?up|server)|name (?:service|server) (?:error|fail)|(?:could not|unable to|cannot|can't|failed to) connect|broken pipe|bad connection|no answer|temporary (?:lookup|resolution)|not be contacted|routing loop|resolv(?:ing|e)|name server/i,
+      /connection (?:refused|reset|closed|dropped|lost|was|fail)|(?:network|host|server).{0,20}unreachable|no route (?:to host|found)|lost connection|socket error|mail loop|\bloop(?:s|ing|ed)?\b|too many hops|hop count|dns (?:error|fail|look-?up|server)|name (?:service|server) (?:error|fail)|(?:could not|unable to|cannot|can't|failed to) connect|broken pipe|bad connection|no answer|temporary (?:lookup|resolution)|not be contacted|routing loop|resolv(?:ing|e)|name server/i,
     ],
   },
   {
