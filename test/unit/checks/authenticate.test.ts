@@ -142,6 +142,8 @@ test("facts answer the variables of their methods, once a question", async () =>
   assert.deepEqual(await facts.call("checkDNSBL", read), { DNSBLResult: "", DNSBLExplanation: "" });
   assert.deepEqual(await facts.call("checkGeoIP", (name) => (name === "remoteSmtpIp" ? "8.8.8.8" : "")), {
     GeoIPResult: "US",
+    GeoIPASN: "0",
+    GeoIPASNName: "",
   });
   assert.deepEqual(await facts.call("checkGreylist", read), { GreylistResult: "defer" });
   assert.deepEqual(
