@@ -106,3 +106,19 @@ test("parsing is linear in the text", () => {
   const many = 'if header :contains ["a", "b"] "c" { fileinto "d"; }\n';
   equal(parseSieve(many.repeat(5_000), "long").commands.length, 5_000);
 });
+
+test("each broken list is one mistake, or two when its end is not found; reading goes on behind it", () => {
+  const counts: Array<[text: string, errors: number]> = [
+    ['if allof (header "a" ["b" ) "c" ], true) { keep; }', 2],
+    ['if header "a" [ 3 ) "c" ] "d" { keep; }', 2],
+    ['setflag [ [ "a" , "b" ] ;', 2],
+    ["if allof (true, (false, true), false) { keep; }", 1],
+    ["if allof (true, anyof(true; false), false ) { keep; }", 3],
+    ['if anyof (allof (header "a" ["b", 3 { keep; } keep;', 4],
+    ["if anyof (true, allof (3 { keep; } keep;", 3],
+    ["if anyof (true, not allof (3 { keep; }", 4],
+    ["if anyof (not allof (3 , false ), true ) { keep; }", 2],
+    ["if allof (true,, false) { keep; }", 1],
+  ];
+  for (const [text, errors] of counts) equal(parseSieve(text, "t").errors.length, errors, text);
+});
