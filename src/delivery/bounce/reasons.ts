@@ -63,12 +63,13 @@ export const textRules: readonly Rule[] = [
   { reason: "user-unknown", patterns: [/recipient address rejected: access denied|account or domain may not exist/i] },
   {
     reason: "rejected-sender",
-    patterns: [/groups\.google\.com/i, /(?:email address|identit\w+)(?: is| are)? not verified/i],
+    patterns: [/groups\.google\.com|invalid dns mx/i, /(?:email address|identit\w+)(?: is| are)? not verified/i],
   },
   { reason: "policy", patterns: [/anti-?spoof/i] },
   { reason: "mailer", patterns: [/\b(?:procmail|maildrop): /i] },
   { reason: "network", patterns: [/best-preference mx|lowest[ -]numbered mx/i] },
-  { reason: "spam", patterns: [/uribl\.com/i] },
+  { reason: "spam", patterns: [/uribl\.com|\bdt:spm\b/i] },
+  { reason: "blocked", patterns: [/\((?:rtr|con|dyn):\w{2}\)/i] },
   {
     reason: "virus",
     patterns: [/\bvirus|malware|trojan|\binfected\b|phishing/i],
