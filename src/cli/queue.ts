@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { pino } from "pino";
 import { printable } from "../message/outcome.ts";
 import { askShard } from "../queue/ask.ts";
+import type { DestinationStatus } from "../queue/destination.ts";
 import type { QueueAnswer, QueueRequest } from "../queue/operations.ts";
 import { repairQueue } from "../queue/repair.ts";
 import type { MessageState, QueuedMessage, QueueFilter } from "../queue/types.ts";
@@ -175,6 +176,10 @@ async function askAll(folder: DataFolder, request: QueueRequest): Promise<QueueA
       }
       return { count };
     }
+    case "suspend":
+    case "resume":
+    case "flush":
+      return { due: answers.reduce((sum, answer) => sum + ("due" in answer ? answer.due : 0), 0) };
     default:
       return { done: all("done"), busy: all("busy") };
   }
@@ -218,13 +223,17 @@ function print(word: string, answer: QueueAnswer, json: boolean, io: CommandIo):
   const code = found || ["list", "suspend", "resume", "flush"].includes(word) ? 0 : 1;
   if (json) io.out(`${JSON.stringify(answer)}\n`);
   else if ("messages" in answer)
-    io.out(printable(word === "show" ? answer.messages.map(details).join("\n") : table(answer.messages), true));
+    io.out(
+      printable(
+        word === "show" ? answer.messages.map(details).join("\n") : aligned(answer.messages.map(messageRow)),
+        true,
+      ),
+    );
   else if ("count" in answer) for (const [state, n] of Object.entries(answer.count)) io.out(`${state}: ${n}\n`);
-  else if ("destinations" in answer) {
-    for (const d of answer.destinations) {
-      io.out(`${d.destination}  ${d.state}  ${d.active} active  ${d.waiting} waiting  ${d.lastError}\n`);
-    }
-  } else {
+  else if ("destinations" in answer) io.out(printable(aligned(answer.destinations.map(destinationRow)), true));
+  else if ("due" in answer)
+    io.out(word === "flush" ? `flush: ${answer.due} messages are due now\n` : `${word}: done\n`);
+  else {
     const busy = answer.busy.length === 0 ? "" : `; ${answer.busy.length} left alone, they are being delivered`;
     io.out(`${word}: ${answer.done.length} messages${busy}\n`);
   }
@@ -232,8 +241,15 @@ function print(word: string, answer: QueueAnswer, json: boolean, io: CommandIo):
   return code;
 }
 
-function table(messages: QueuedMessage[]): string {
-  const rows = messages.map((message) => [
+function destinationRow(status: DestinationStatus): string[] {
+  const { destination, state, active, waiting, downUntil, lastError, suspended } = status;
+  const until = state === "down" ? `until ${new Date(downUntil).toISOString()}: ` : "";
+  const by = suspended && `by ${suspended.who}, ${new Date(suspended.since).toISOString()}: ${suspended.why}`;
+  return [destination, state, `${active} active`, `${waiting} waiting`, by ?? `${until}${lastError}`];
+}
+
+function messageRow(message: QueuedMessage): string[] {
+  return [
     message.id,
     message.state,
     String(message.size),
@@ -241,10 +257,20 @@ function table(messages: QueuedMessage[]): string {
     `<${message.envelope.mailFrom}>`,
     message.recipients.map(({ address }) => address).join(","),
     message.failure,
-  ]);
-  const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]!.length)));
+  ];
+}
+
+/** Rows as lines; the first columns, which are short, stand one below another. */
+function aligned(rows: string[][], columns = 4): string {
+  const widths = Array.from({ length: columns }, (_, column) => Math.max(0, ...rows.map((row) => row[column]!.length)));
   return rows
-    .map((row) => `${row.map((cell, column) => (column < 3 ? cell.padEnd(widths[column]!) : cell)).join("  ")}\n`)
+    .map(
+      (row) =>
+        `${row
+          .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+          .join("  ")
+          .trimEnd()}\n`,
+    )
     .join("");
 }
 

@@ -9,6 +9,7 @@ import type { Store } from "../store/types.ts";
 import { askOperations, controlPath } from "./control.ts";
 import { createOperations, type QueueAnswer, type QueueRequest } from "./operations.ts";
 import { openSpool } from "./spool.ts";
+import { Suspensions } from "./suspensions.ts";
 
 export interface AskOptions {
   /** The queue's folder. */
@@ -32,7 +33,8 @@ export async function askShard(options: AskOptions, request: QueueRequest): Prom
   const spool = await openSpool({ dir, shard, budget, log });
   const store = await options.store?.();
   try {
-    const base = { spool, hostName, log, journal: join(dir, "journal.log") };
+    const suspensions = await Suspensions.open(dir);
+    const base = { spool, suspensions, hostName, log, journal: join(dir, "journal.log") };
     return await createOperations(store === undefined ? base : { ...base, store })(request);
   } finally {
     await store?.close();

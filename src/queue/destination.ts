@@ -8,6 +8,7 @@
 import type { Outcome } from "../message/outcome.ts";
 import { FairQueue } from "./fair-queue.ts";
 import { type RetrySchedule, retryDelay } from "./retry.ts";
+import type { Suspension } from "./suspensions.ts";
 import type { DeliveryResult, QueuedMessage, QueuedRecipient } from "./types.ts";
 
 export interface DestinationLimits {
@@ -46,6 +47,15 @@ export interface DestinationStatus {
   failures: number;
   downUntil: number;
   lastError: string;
+  /** Who suspended it, when and why. */
+  suspended?: Suspension;
+}
+
+/** The status of a destination while no scheduler runs. */
+export function suspendedStatus(suspended: Suspension): DestinationStatus {
+  const { destination } = suspended;
+  const nothing = { active: 0, waiting: 0, failures: 0, downUntil: 0, lastError: "" };
+  return { destination, state: "suspended", ...nothing, suspended };
 }
 
 /** Longest pause between two probes of a host that is down, ms. */
@@ -55,10 +65,12 @@ const successesPerStep = 10;
 export class Destination {
   readonly name: string;
   readonly waiting = new FairQueue<Task>();
-  /** Ids of messages that wait outside memory because the line is full or the destination suspended. */
-  parked: string[] = [];
+  /** Numbers of messages that wait outside memory because the line is full or the destination suspended. */
+  readonly parked = new FairQueue<number>();
+  /** Some of the parked are being taken back just now. */
+  calling = false;
   active = 0;
-  suspended = false;
+  suspended: Suspension | undefined;
   /** Failed deliveries in a row that said "down"; 0 = up. */
   failures = 0;
   downUntil = 0;
@@ -141,6 +153,7 @@ export class Destination {
       failures: this.failures,
       downUntil: this.downUntil,
       lastError: this.lastOutcome?.text ?? "",
+      ...(this.suspended ? { suspended: this.suspended } : {}),
     };
   }
 }

@@ -1,25 +1,28 @@
 /**
  * The destinations a scheduler knows at this moment, by name.
  * Invariants: at most the budget's `queueDestinations`, as far as forgetting idle ones allows; a suspension outlives the
- * object it was set on. Failure: none.
+ * object it was set on. Failure: `suspend` and `resume` reject when that can't be noted on disk.
  */
 import type { Budget } from "../config/budget.ts";
 import { Destination, type DestinationLimits, type DestinationStatus, defaultLimits } from "./destination.ts";
 import type { RetrySchedule } from "./retry.ts";
+import type { Suspension, Suspensions } from "./suspensions.ts";
 
 export interface DestinationsOptions {
   retry: RetrySchedule;
   budget: Pick<Budget, "queueDestinations">;
   limitsOf?: (destination: string) => DestinationLimits;
+  suspensions?: Suspensions;
 }
 
 export class Destinations {
   readonly #options: DestinationsOptions;
   readonly #known = new Map<string, Destination>();
-  readonly #suspended = new Set<string>();
+  readonly #suspended = new Map<string, Suspension>();
 
   constructor(options: DestinationsOptions) {
     this.#options = options;
+    for (const suspension of options.suspensions?.all() ?? []) this.#suspended.set(suspension.destination, suspension);
   }
 
   /** The destination if it is known. */
@@ -34,7 +37,7 @@ export class Destinations {
       const { budget, limitsOf, retry } = this.#options;
       if (this.#known.size >= budget.queueDestinations) this.#forgetSome();
       destination = new Destination(name, limitsOf?.(name) ?? defaultLimits, retry);
-      destination.suspended = this.#suspended.has(name);
+      destination.suspended = this.#suspended.get(name);
       this.#known.set(name, destination);
     }
     return destination;
@@ -48,21 +51,29 @@ export class Destinations {
     this.#known.delete(destination.name);
   }
 
-  suspend(name: string): void {
-    this.#suspended.add(name);
-    this.get(name).suspended = true;
+  async suspend(suspension: Suspension): Promise<void> {
+    await this.#options.suspensions?.suspend(suspension);
+    this.#suspended.set(suspension.destination, suspension);
+    this.get(suspension.destination).suspended = suspension;
   }
 
   /** Answers the destination when it is known. */
-  resume(name: string): Destination | undefined {
+  async resume(name: string): Promise<Destination | undefined> {
+    await this.#options.suspensions?.resume(name);
     this.#suspended.delete(name);
     const destination = this.#known.get(name);
-    if (destination !== undefined) destination.suspended = false;
+    if (destination !== undefined) destination.suspended = undefined;
     return destination;
   }
 
   statuses(now: number): DestinationStatus[] {
+    for (const name of this.#suspended.keys()) this.get(name);
     return [...this.#known.values()].map((destination) => destination.status(now));
+  }
+
+  /** The wall clock was set back by this many ms (negative). */
+  shiftClock(ms: number): void {
+    for (const destination of this.#known.values()) destination.downUntil += ms;
   }
 
   /** Too many destinations are down: those with nothing at work are forgotten, at the price of one attempt each. */

@@ -209,6 +209,20 @@ export class MessageIndex {
     this.#schedule(slot, notBefore ?? this.#heap.due(slot));
   }
 
+  park(id: number): void {
+    this.untake(id, Number.MAX_SAFE_INTEGER);
+  }
+
+  /** False when an operation has taken it in hand, or made it due, meanwhile. */
+  isParked(id: number): boolean {
+    const slot = this.#slots.find(id);
+    return slot !== none && this.#taken[slot] === 0 && this.#heap.due(slot) >= noTime;
+  }
+
+  unpark(id: number, due: number): void {
+    if (this.isParked(id)) this.untake(id, due);
+  }
+
   nextDue(): number | undefined {
     const slot = this.#heap.first();
     return slot === undefined ? undefined : this.#heap.due(slot);
@@ -218,7 +232,7 @@ export class MessageIndex {
     const wanted = this.#texts.has(destination);
     let count = 0;
     for (let slot = 0; slot < this.#slots.end; slot++) {
-      // What waits without a time is in its destination's hands, which would give it back a second time.
+      // What waits by no clock is in its destination's hands.
       const due = this.#heap.due(slot);
       if (due <= now || due >= noTime || !this.#heap.waits(slot) || !wanted(this.#destinations[slot]!)) continue;
       this.#heap.place(slot, now);

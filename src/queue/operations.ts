@@ -8,11 +8,12 @@ import { appendFile } from "node:fs/promises";
 import { outcome } from "../message/outcome.ts";
 import type { Store } from "../store/types.ts";
 import type { Logger } from "../telemetry/log.ts";
-import type { DestinationStatus } from "./destination.ts";
+import { type DestinationStatus, suspendedStatus } from "./destination.ts";
 import { releaseQuarantined } from "./quarantine.ts";
 import { defaultRetry } from "./retry.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { isPending, Settlement } from "./settlement.ts";
+import type { Suspensions } from "./suspensions.ts";
 import type { QueuedMessage, QueueFilter, ReportPolicy, ScheduledSpool } from "./types.ts";
 
 export type QueueRequest =
@@ -22,7 +23,9 @@ export type QueueRequest =
   | ({ operation: "reroute"; filter: QueueFilter; host: string; port: number } & Account)
   /** Sends a quarantined message on to the recipients it was for. */
   | ({ operation: "release quarantined"; folder: string; uid: number } & Account)
-  | ({ operation: "suspend" | "resume" | "flush"; destination: string } & Account);
+  | DestinationRequest;
+
+type DestinationRequest = { operation: "suspend" | "resume" | "flush"; destination: string } & Account;
 
 /** Who asks for a change, and why. */
 export interface Account {
@@ -36,12 +39,16 @@ export type QueueAnswer =
   | { destinations: DestinationStatus[] }
   /** Ids that were changed, and those being delivered just now. */
   | { done: string[]; busy: string[] }
+  /** Waiting messages that a change to a destination made due. */
+  | { due: number }
   | { error: string };
 
 export interface OperationsOptions {
   spool: ScheduledSpool;
   /** Absent while no gateway runs: then destinations have no status. */
   scheduler?: Scheduler;
+  /** Without a scheduler: where suspensions are noted for the next start. */
+  suspensions?: Suspensions;
   /** Absent: quarantined messages can't be released here. */
   store?: Store;
   reports?: ReportPolicy;
@@ -55,7 +62,7 @@ export interface OperationsOptions {
 export type QueueOperations = (request: QueueRequest) => Promise<QueueAnswer>;
 
 export function createOperations(options: OperationsOptions): QueueOperations {
-  const { spool, scheduler, hostName, log, reports } = options;
+  const { spool, scheduler, suspensions, hostName, log, reports } = options;
   const now = options.now ?? Date.now;
   const settlement = new Settlement({ spool, reports, retry: defaultRetry, hostName, log, now });
 
@@ -133,6 +140,22 @@ export function createOperations(options: OperationsOptions): QueueOperations {
     log.info({ operation: request.operation, who: request.who, why: request.why, messages: done.length }, "operation");
   }
 
+  async function changeDestination(request: DestinationRequest): Promise<QueueAnswer> {
+    const { operation, destination, who, why } = request;
+    let due = 0;
+    if (operation === "suspend") {
+      const suspension = { destination, who, why, since: now() };
+      await (scheduler ?? suspensions)?.suspend(suspension);
+    } else if (operation === "resume") {
+      await (scheduler ?? suspensions)?.resume(destination);
+    } else {
+      if (scheduler === undefined) return { error: "the gateway is not running" };
+      due = scheduler.flush(destination);
+    }
+    await journal(request, []);
+    return { due };
+  }
+
   return async (request) => {
     switch (request.operation) {
       case "list":
@@ -140,7 +163,7 @@ export function createOperations(options: OperationsOptions): QueueOperations {
       case "count":
         return { count: await spool.count() };
       case "destinations":
-        return { destinations: scheduler?.destinations() ?? [] };
+        return { destinations: scheduler?.destinations() ?? [...(suspensions?.all() ?? [])].map(suspendedStatus) };
       case "retry":
       case "hold":
       case "release":
@@ -157,10 +180,7 @@ export function createOperations(options: OperationsOptions): QueueOperations {
       case "suspend":
       case "resume":
       case "flush":
-        if (scheduler === undefined) return { error: "the gateway is not running" };
-        scheduler[request.operation](request.destination);
-        await journal(request, []);
-        return { done: [], busy: [] };
+        return changeDestination(request);
       default:
         return { error: `no operation ${String((request as { operation: unknown }).operation)}` };
     }

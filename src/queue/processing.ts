@@ -6,6 +6,7 @@
 import type { Budget } from "../config/budget.ts";
 import { type Outcome, outcome } from "../message/outcome.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { FairQueue, originOf } from "./fair-queue.ts";
 import { type RetrySchedule, retryDelay } from "./retry.ts";
 import type { Settlement } from "./settlement.ts";
 import type { ProcessingVerdict, Processor, QueuedMessage, ScheduledSpool } from "./types.ts";
@@ -26,7 +27,7 @@ export interface ProcessingOptions {
 export class Processing {
   readonly #options: ProcessingOptions;
   #active = 0;
-  readonly #line: Array<() => void> = [];
+  readonly #line = new FairQueue<() => void>();
 
   constructor(options: ProcessingOptions) {
     this.#options = options;
@@ -37,7 +38,7 @@ export class Processing {
     const { processor, onProcessed } = this.#options;
     if (processor === undefined) return true;
     while (this.#active >= this.#options.budget.queueProcessing) {
-      await new Promise<void>((resolve) => this.#line.push(resolve));
+      await new Promise<void>((resolve) => this.#line.push(resolve, originOf(message)));
     }
     this.#active++;
     let verdict: ProcessingVerdict;

@@ -291,6 +291,21 @@ export class DiskSpool implements ScheduledSpool {
     this.#settle(number);
   }
 
+  park(id: string): void {
+    const number = idNumber(id);
+    this.#index.park(number);
+    this.#settle(number);
+  }
+
+  async takeParked(id: string): Promise<QueuedMessage | undefined> {
+    const number = idNumber(id);
+    return this.#index.isParked(number) && this.#index.take(number) ? this.#loadTaken(number) : undefined;
+  }
+
+  unpark(id: string, due: number): void {
+    this.#index.unpark(idNumber(id), due);
+  }
+
   hasten(destination: string, now: number): number {
     return this.#index.hasten(destination, now);
   }

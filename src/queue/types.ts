@@ -140,6 +140,12 @@ export interface ScheduledSpool extends Spool {
   take(id: string): Promise<QueuedMessage | undefined>;
   /** As `update`, but the message stays taken. */
   progress(message: QueuedMessage): Promise<void>;
+  /** Ends taking; the message waits, in memory only, until `unpark` and by no clock. */
+  park(id: string): void;
+  /** Takes a parked message; undefined when it is not parked any more. */
+  takeParked(id: string): Promise<QueuedMessage | undefined>;
+  /** Makes a parked message due at this time (ms since epoch); does nothing for any other. */
+  unpark(id: string, due: number): void;
   /** Makes all waiting messages last tried at this destination due now; answers how many. In memory only. */
   hasten(destination: string, now: number): number;
   /** Moves every due time by this many ms, in memory only: the wall clock jumped. */

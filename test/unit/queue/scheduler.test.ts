@@ -5,6 +5,7 @@ import { budgetWith } from "../../../src/config/budget.ts";
 import { outcome } from "../../../src/message/outcome.ts";
 import { retryDelay } from "../../../src/queue/retry.ts";
 import { createScheduler, type Scheduler, type SchedulerOptions } from "../../../src/queue/scheduler.ts";
+import { Suspensions } from "../../../src/queue/suspensions.ts";
 import type { DeliveryResult, QueuedMessage, QueuedRecipient } from "../../../src/queue/types.ts";
 import { newMessage, open, put, scratch, silent, textOf } from "./fixtures.ts";
 
@@ -208,6 +209,82 @@ test("senders take turns, priority goes first", async (t) => {
   assert.ok(attempts.indexOf("single@x.example") <= 3, attempts.join());
 });
 
+test("a mailing that fills its destination's line keeps no other source or sender waiting", async (t) => {
+  const { spool, scheduler, attempts, settled } = await bench(
+    t,
+    async () => {
+      await delay(1);
+      return "delivered" as never;
+    },
+    {
+      limitsOf: () => ({ concurrency: 1, perSecond: undefined }),
+      budget: budgetWith({ queuePerDestination: 10 }),
+    },
+  );
+  // A reverse-path for each recipient: turns by sender alone would not help.
+  for (let i = 0; i < 300; i++) await put(spool, "x", newMessage(`list+${i}@b.example`, [`list${i}@x.example`]));
+  const other = newMessage("single@b.example", ["single@x.example"]);
+  other.client.remoteIp = "192.0.2.99";
+  await put(spool, "x", other);
+  const user = newMessage("user@b.example", ["user@x.example"]);
+  user.client.authUser = "user";
+  await put(spool, "x", user);
+  const urgent = newMessage("list@b.example", ["urgent@x.example"]);
+  urgent.envelope.priority = 3;
+  await put(spool, "x", urgent);
+  scheduler.start();
+  await settled(303);
+  for (const one of ["single", "user", "urgent"]) {
+    const place = attempts.indexOf(`${one}@x.example`);
+    assert.ok(place >= 0 && place < 60, `${one} was number ${place}`);
+  }
+});
+
+test("a message that waits outside memory and is retried by hand is delivered once", async (t) => {
+  let release: (() => void) | undefined;
+  const gate = new Promise<void>((resolve) => (release = resolve));
+  const { spool, scheduler, attempts, settled } = await bench(
+    t,
+    async () => {
+      await gate;
+      return "delivered" as never;
+    },
+    { limitsOf: () => ({ concurrency: 1, perSecond: undefined }), budget: budgetWith({ queuePerDestination: 2 }) },
+  );
+  const ids: string[] = [];
+  for (let i = 0; i < 12; i++) ids.push(await put(spool, "x", newMessage("a@b.example", [`u${i}@x.example`])));
+  scheduler.start();
+  await delay(50);
+  await scheduler.retryNow(ids);
+  await delay(20);
+  release?.();
+  await settled(12);
+  await delay(50);
+  assert.equal(attempts.length, 12, attempts.join());
+  assert.equal(new Set(attempts).size, 12);
+});
+
+test("a suspension outlives a restart", async (t) => {
+  const folder = scratch(t);
+  const suspension = { destination: "x.example", who: "ann", why: "they move house", since: 5 };
+  await (await Suspensions.open(folder)).suspend(suspension);
+  const { spool, scheduler, attempts, settled } = await bench(t, () => "delivered", {
+    suspensions: await Suspensions.open(folder),
+  });
+  scheduler.start();
+  await put(spool, "x", newMessage("a@b.example", ["waits@x.example"]));
+  await put(spool, "x", newMessage("a@b.example", ["goes@y.example"]));
+  await settled(1);
+  await delay(30);
+  assert.deepEqual(attempts, ["goes@y.example"]);
+  const status = scheduler.destinations().find(({ destination }) => destination === "x.example");
+  assert.equal(status?.state, "suspended");
+  assert.deepEqual(status?.suspended, suspension);
+  await scheduler.resume("x.example");
+  await settled(2);
+  assert.deepEqual([...(await Suspensions.open(folder)).all()], []);
+});
+
 test("processing decides: continue with a new body, reject with a report, discard, hold, defer", async (t) => {
   const seen: string[] = [];
   const { spool, scheduler, settled } = await bench(t, () => "deferred", {
@@ -298,12 +375,12 @@ test("retry, suspend and resume do what they say", async (t) => {
   await settled(3);
   assert.equal(await spool.get(one), undefined);
   await spool.remove(two);
-  scheduler.suspend("example.org");
+  await scheduler.suspend({ destination: "example.org", who: "ann", why: "", since: 0 });
   const three = await put(spool, "x");
   await delay(60);
   assert.equal(attempts.length, 3);
   assert.ok(await spool.get(three));
-  scheduler.resume("example.org");
+  await scheduler.resume("example.org");
   await settled(4);
   assert.equal((await spool.count()).total, 0);
 });
