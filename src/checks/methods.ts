@@ -52,7 +52,7 @@ export type Outputs = Record<string, string>;
 export type Read = (variable: string) => string;
 
 /** "memory": data and counters of our own; "session": an answer that was there already. */
-export type AnswerSource = "dns" | "memory" | "message" | "session";
+export type AnswerSource = "dns" | "memory" | "message" | "session" | "scanner";
 
 /** What one call of a method works with. */
 export interface Asked {

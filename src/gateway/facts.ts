@@ -20,10 +20,11 @@ import type { QueuedMessage } from "../queue/types.ts";
 import type { SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { SharedState } from "../state/types.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { FilterFacts } from "./filter-facts.ts";
 import type { Live } from "./live.ts";
 import type { PolicyLists } from "./policy-lists.ts";
 import { type NamedScanners, ScriptFilters } from "./script-filters.ts";
-import { type CommonFacts, filterOutputs, SessionFacts, stringsOf } from "./session-facts.ts";
+import { type CommonFacts, SessionFacts, stringsOf } from "./session-facts.ts";
 
 export interface FactsOptions {
   live(): Live;
@@ -96,7 +97,9 @@ export function createFacts(options: FactsOptions): Facts {
     ofMessage(message, shown) {
       const live = options.live();
       const { client, envelope, recipients } = message;
-      const { sender, content } = { sender: createFactSource(services(live, { queueId: message.id })), ...shown };
+      const given = services(live, { queueId: message.id });
+      const { sender, content } = { sender: createFactSource(given), ...shown };
+      const filterFacts = new FilterFacts(given.onRecord);
       if (content) sender.setMessage(() => content.bytes());
       const filters = new ScriptFilters(live.config.server.name, live.budget, options.scanner);
       filters.begin({ ...envelope, rcptTo: recipients.filter(({ state: at }) => at === "received") });
@@ -117,8 +120,9 @@ export function createFacts(options: FactsOptions): Facts {
           for (const effect of effects) if (effect.kind === "filter") filters.name(effect);
           if (content) filtered ??= content.copy();
           const scene = { client, clientName: "", envelope: filters.envelope, id: message.id };
-          return filterOutputs(await filters.execute(filtered ? { ...scene, content: filtered } : scene), false);
+          return filterFacts.outputs(filters.execute(filtered ? { ...scene, content: filtered } : scene), false);
         },
+        origin: (answer) => [...filterFacts.origin(answer), ...sender.origin(answer)],
         header: (name) => shown?.parsed.headers.all(name).map((field) => field.decoded) ?? [],
         strings: (variable) => (shown ? stringsOf(shown.parsed, variable) : []),
         filtered: () => filtered && filters.decision(filtered),

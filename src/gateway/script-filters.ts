@@ -9,7 +9,7 @@
  */
 import { type Budget, BudgetExceeded } from "../config/budget.ts";
 import type { ClientInfo, Envelope } from "../message/envelope.ts";
-import { type Outcome, outcome } from "../message/outcome.ts";
+import { type Outcome, outcome, printable } from "../message/outcome.ts";
 import type { PolicyEffect } from "../policy/types.ts";
 import type { WorkingMessage } from "../processing/content.ts";
 import type { Decision } from "../processing/filter.ts";
@@ -45,6 +45,8 @@ export interface FilterVerdict {
   outcome?: Outcome;
   /** What the scanners asked so far found in the message. */
   found: Found;
+  /** Who was asked this time, what each said, and how long it took. */
+  asked: readonly string[];
 }
 
 export interface Found {
@@ -54,8 +56,8 @@ export interface Found {
   symbols: readonly string[];
 }
 
-/** A verdict before it is joined with what was found. */
-type Objection = Omit<FilterVerdict, "found">;
+/** What one filter says. */
+type Objection = Omit<FilterVerdict, "found" | "asked">;
 
 const nothingFound: Found = { virus: "", spamLevel: 0, symbols: [] };
 
@@ -147,12 +149,18 @@ export class ScriptFilters {
 
   /** Shows every filter what it has not seen yet; the first objection decides. */
   async execute(scene: FilterScene): Promise<FilterVerdict> {
+    const asked: string[] = [];
     for (const member of this.#members) {
+      const { name, address } = member.filter;
+      const began = performance.now();
       try {
-        const [, scanner] = scannerAddress.exec(member.filter.address) ?? [];
+        const [, scanner] = scannerAddress.exec(address) ?? [];
         const shown = scanner === undefined ? this.#show(member, scene) : this.#scan(member, scanner, scene);
-        const verdict = await shown;
-        if (verdict.result !== "") return { ...verdict, found: this.#found };
+        const objection = await shown;
+        if (!objection) continue;
+        const ms = Math.round((performance.now() - began) * 10) / 10;
+        asked.push(printable(`${name} at ${address} says ${objection.result || "nothing against it"}, ${ms} ms`));
+        if (objection.result !== "") return { ...objection, found: this.#found, asked };
       } catch (error) {
         const { chain } = member;
         Object.assign(member, { chain: undefined, ehlo: undefined, envelope: undefined });
@@ -160,15 +168,16 @@ export class ScriptFilters {
         throw error;
       }
     }
-    return { result: "", found: this.#found };
+    return { result: "", found: this.#found, asked };
   }
 
-  async #scan(member: Member, name: string, scene: FilterScene): Promise<Objection> {
+  /** Undefined when there is nothing new to show. */
+  async #scan(member: Member, name: string, scene: FilterScene): Promise<Objection | undefined> {
     const { client, envelope, content } = scene;
     const judge = this.#scanners(name);
     if (judge === undefined) throw new RangeError(`no scanner is called ${name}`);
     // A scanner belongs to the message it was named for or, named before MAIL, to each.
-    if (!envelope || !content || member.envelope === envelope) return { result: "" };
+    if (!envelope || !content || member.envelope === envelope) return undefined;
     member.envelope = envelope;
     const input: ScanInput = {
       bytes: () => content.bytes(),

@@ -14,8 +14,9 @@ import type { BodySource } from "../queue/types.ts";
 import type { EnvelopeChanges } from "../scanners/milter/edits.ts";
 import type { SmtpClientInfo } from "../smtp/incoming/hooks.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { FilterFacts } from "./filter-facts.ts";
 import type { Live } from "./live.ts";
-import { type FilterVerdict, type NamedFilter, type NamedScanners, ScriptFilters } from "./script-filters.ts";
+import { type NamedFilter, type NamedScanners, ScriptFilters } from "./script-filters.ts";
 
 type Read = (variable: string) => string;
 
@@ -47,6 +48,7 @@ export class SessionFacts implements FactSource {
   readonly inList: CommonFacts["inList"];
   readonly #options: SessionFactsOptions;
   readonly #sender: SenderFacts;
+  readonly #filterFacts: FilterFacts;
   #envelope: Envelope | undefined;
   #headers: HeaderSection | undefined;
   #parsed: ParsedMessage | undefined;
@@ -58,6 +60,7 @@ export class SessionFacts implements FactSource {
   constructor(options: SessionFactsOptions) {
     this.#options = options;
     this.#sender = createFactSource(options.services);
+    this.#filterFacts = new FilterFacts(options.services.onRecord);
     this.rate = options.common.rate;
     this.ignored = options.common.ignored;
     this.inList = options.common.inList;
@@ -132,7 +135,7 @@ export class SessionFacts implements FactSource {
   }
 
   origin(answer: Record<string, string>): readonly string[] {
-    return this.#sender.origin(answer);
+    return [...this.#filterFacts.origin(answer), ...this.#sender.origin(answer)];
   }
 
   header(name: string): readonly string[] {
@@ -149,7 +152,7 @@ export class SessionFacts implements FactSource {
     const { client, live } = this.#options;
     const rcptTo = read("rcptTo");
     if (this.#spooled) this.#content ??= await WorkingMessage.open(this.#spooled, live.budget);
-    const verdict = await this.#filters.execute({
+    const executed = this.#filters.execute({
       client,
       clientName: read("ReverseDNSResult") === "pass" ? read("ReverseDNSName") : "",
       envelope: this.#envelope,
@@ -157,20 +160,8 @@ export class SessionFacts implements FactSource {
       ...(this.#content ? { content: this.#content } : {}),
       id: client.sessionId,
     });
-    return filterOutputs(verdict, true);
+    return this.#filterFacts.outputs(executed, true);
   }
-}
-
-/** Output variables of executeFilters; `coded`: the text begins with the filter's own reply code. */
-export function filterOutputs({ result, outcome, found }: FilterVerdict, coded: boolean): Record<string, string> {
-  const text = outcome === undefined || !coded ? outcome?.text : `${outcome.code} ${outcome.enhanced} ${outcome.text}`;
-  return {
-    filterResult: result,
-    filterExplanation: text ?? "",
-    filterVirus: found.virus,
-    filterSpamLevel: String(found.spamLevel),
-    filterSymbols: found.symbols.join(", "),
-  };
 }
 
 type MessageStrings = Parameters<NonNullable<FactSource["strings"]>>[0];

@@ -5,7 +5,8 @@
  */
 import type { Budget } from "../../config/budget.ts";
 import type { IpRange } from "../../language/ipset.ts";
-import { answers, witnessesOf } from "../../language/prove/witness.ts";
+import { ipWitnesses } from "../../language/prove/ip-witness.ts";
+import { answers, dottedSeparator, type TextTest, witnessesOf } from "../../language/prove/witness.ts";
 import { domainOf, localPartOf } from "../../message/envelope.ts";
 import { type ClientCertificate, certificateInputs } from "../../policy/client-certificate.ts";
 import { type PlaySession, readSession } from "../play/session.ts";
@@ -37,6 +38,9 @@ export interface Terms {
 
 const noCertificate: ClientCertificate = { subject: "", issuer: "", fingerprint: "", verified: false };
 const base = readSession({ mailFrom: "sender@client.example", rcptTo: [`user@${localDomain}`] });
+/** A number that no script names. */
+const otherNumber = "6113";
+
 const baseSession: PlaySession = { ...base, localDomains: [localDomain] };
 
 /** Variables that sessions can't vary: counted over several messages, or made by the engine. */
@@ -227,13 +231,35 @@ function textDimension(
   budget: Budget,
 ): Dimension {
   const tests = reading.tests.get(name) ?? [];
-  const found = witnessesOf(tests, start, budget);
+  const address = name === "smtpIp";
+  const found = address ? ipWitnesses(tests, start, budget) : witnessesOf(tests, start, budget, dottedSeparator);
   if (!found.exact) reading.gaps.push(found.gap);
-  const texts = found.texts.filter((text) => valid.test(text) && !(name.endsWith("Port") && Number(text) > 65_535));
+  const fits = (text: string): boolean => valid.test(text) && !(name.endsWith("Port") && Number(text) > 65_535);
+  const numeric = valid.test(otherNumber) && !valid.test("x");
+  const texts = [...found.texts, ...(numeric ? [otherNumber, "1", "22"] : [])].filter(fits);
+  noteLost(name, tests, found.texts, texts, numeric, reading, budget);
   const values = distinct(texts, answers(tests, budget)).map(
     (chosen): Value => ({ label: `${words} ${chosen}`, apply: ({ session }) => apply(session, chosen) }),
   );
   return { name, values };
+}
+
+/** Texts that can't come may stand for others that can: then a class of texts is not looked at. */
+function noteLost(
+  name: string,
+  tests: readonly TextTest[],
+  found: readonly string[],
+  kept: readonly string[],
+  numeric: boolean,
+  reading: Reading,
+  budget: Budget,
+): void {
+  const answer = answers(tests, budget);
+  const cells = new Set(kept.map(answer));
+  const whole = new Set(tests.flatMap(({ how, key }) => (how === "is" ? [key.toLowerCase()] : [])));
+  const parts = tests.some(({ how }) => !["is", "gt", "ge", "lt", "le", "cidr"].includes(how));
+  const lost = found.find((text) => text !== "" && !whole.has(text.toLowerCase()) && !cells.has(answer(text)));
+  if (lost !== undefined && (parts || !numeric)) reading.gaps.push(`no ${name} was found that is told apart as "${lost}"`);
 }
 
 function userDimension(reading: Reading, budget: Budget): Dimension {

@@ -4,6 +4,7 @@
  */
 import type { Budget } from "../../config/budget.ts";
 import { type IpRange, parseIp, parseIpSet, rangeHas } from "../../language/ipset.ts";
+import { ipWitnesses } from "../../language/prove/ip-witness.ts";
 import { answers, dottedSeparator, type TextTest, witnessesOf } from "../../language/prove/witness.ts";
 import { domainOf, localPartOf } from "../../message/envelope.ts";
 import type { Dimension, Value } from "./cases.ts";
@@ -38,17 +39,16 @@ const testsOf = (reading: Reading, name: string): readonly TextTest[] => reading
 
 export function clientDimension(reading: Reading, terms: EnvelopeTerms): Dimension {
   const tests = testsOf(reading, "remoteSmtpIp");
-  const found = witnessesOf(tests, baseClient, terms.budget);
-  if (!found.exact) reading.gaps.push(found.gap);
+  const networks = [...privateNetworks, ...terms.trusted];
   const known = (text: string): boolean => {
     const ip = parseIp(text);
-    if (!ip) return true;
-    return [...privateNetworks, ...terms.trusted].some((range) => rangeHas(range, ip));
+    return ip !== undefined && networks.some((range) => rangeHas(range, ip));
   };
-  const texts = found.texts.filter((text) => parseIp(text) && !(terms.strangers && known(text)));
+  const found = ipWitnesses(tests, baseClient, terms.budget, terms.strangers ? known : undefined);
+  if (!found.exact) reading.gaps.push(found.gap);
   return {
     name: "client",
-    values: distinct(texts, answers(tests, terms.budget)).map((ip) => ({
+    values: distinct(found.texts, answers(tests, terms.budget)).map((ip) => ({
       label: `the client is ${ip}`,
       apply: ({ session }) => void (session.connect.remoteIp = ip),
     })),
@@ -137,9 +137,9 @@ function addresses(reading: Reading, names: readonly string[], base: string, bud
   const wholes = witnessesOf(whole, base, budget, dottedSeparator);
   for (const found of [domains, users, wholes]) if (!found.exact) reading.gaps.push(found.gap);
   const candidates = [base];
+  for (const text of wholes.texts) candidates.push(...asAddresses(text, users.texts, domains.texts));
   for (const name of users.texts) for (const host of domains.texts) candidates.push(`${name}@${host}`);
   if (candidates.length > mostAddresses) reading.gaps.push("too many local parts and domains are tested together");
-  for (const text of wholes.texts) candidates.push(...asAddresses(text, base));
   const answer = [answers(whole, budget), answers(domain, budget), answers(user, budget)] as const;
   const possible = candidates.slice(0, mostAddresses).filter(isAddress);
   const kept = distinct(
@@ -154,10 +154,11 @@ function addresses(reading: Reading, names: readonly string[], base: string, bud
   return kept;
 }
 
-/** A part of an address made whole in each way that may keep it. */
-function asAddresses(text: string, base: string): string[] {
-  if (!text.includes("@")) return [`${text}@${domainOf(base)}`, `${localPartOf(base)}@${text}`];
-  return [text, `${localPartOf(base)}${text}`, `${text}${domainOf(base)}`];
+/** A part of an address made whole in each way that may keep it, with every local part and domain that counts. */
+function asAddresses(text: string, users: readonly string[], domains: readonly string[]): string[] {
+  const at = text.includes("@") ? "" : "@";
+  const whole = at === "" ? [text] : [];
+  return [...whole, ...domains.map((host) => `${text}${at}${host}`), ...users.map((name) => `${name}${at}${text}`)];
 }
 
 /** What a client can write in MAIL FROM and RCPT TO without quotes (RFC 5321 §4.1.2), and not too long. */
