@@ -68,6 +68,37 @@ export const faults: readonly Fault[] = [
     },
   },
   {
+    name: "disk answers EIO for 3 s",
+    async run({ preload }) {
+      if (!preload) return "left out: needs a C compiler (cc)";
+      preload.breakDisk(true);
+      await sleep(3_000);
+      preload.breakDisk(false);
+      return 0;
+    },
+  },
+  {
+    name: "wall clock an hour ahead, then an hour behind",
+    async run({ preload }) {
+      if (!preload) return "left out: needs a C compiler (cc)";
+      for (const seconds of [3_600, -3_600, 0]) {
+        preload.moveClock(seconds);
+        await sleep(1_500);
+      }
+      return 0;
+    },
+  },
+  {
+    name: "network cut for 4 s",
+    async run({ link }) {
+      if (!link) return "left out: needs network namespaces (root, iproute2)";
+      link.cut();
+      await sleep(4_000);
+      link.mend();
+      return 0;
+    },
+  },
+  {
     name: "policy reloaded again and again",
     async run({ gateway }) {
       for (let i = 0; i < 4; i++) {

@@ -1,72 +1,92 @@
 /**
- * A gateway under chaos: the real one, its peers with moods, its data on a small file system of its own when we are
- * root, and the books. `close` removes everything, the mount too.
+ * A gateway under chaos: the real one, its peers with moods, and the books. As root, its data are on a small file system
+ * of their own, and it runs in a network namespace, whose link can be cut. `close` removes everything.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort, type Gateway, Lab } from "../integration/lab.ts";
+import { type Link, type Network, openNetwork } from "../integration/network.ts";
 import { Ledger } from "./ledger.ts";
 import { type NextHop, type Service, startDns, startNextHop, startScanner } from "./peers.ts";
+import { Preload } from "./preload.ts";
 
 const diskMiB = 256;
 const mib = 2 ** 20;
+
+interface Parts {
+  lab: Lab;
+  ledger: Ledger;
+  network: Network;
+  hop: NextHop;
+  dns: Service;
+  scanner: Service;
+  disk: string | undefined;
+  preload: Preload | undefined;
+  adminAddress: string | undefined;
+  /** That run the gateway where it is, with its faults loaded. */
+  words: readonly string[];
+}
 
 export class House {
   readonly ledger: Ledger;
   readonly hop: NextHop;
   readonly dns: Service;
   readonly scanner: Service;
-  readonly #lab: Lab;
-  readonly #disk: string | undefined;
-  readonly #adminAddress: string | undefined;
+  /** Where the gateway listens. */
+  readonly host: string;
+  /** Faults inside of the gateway's processes; undefined where they can't be had. */
+  readonly preload: Preload | undefined;
+  /** The gateway's only way to its peers and its clients; undefined where there are no network namespaces. */
+  readonly link: Link | undefined;
+  readonly #parts: Parts;
   #gateway: Gateway;
 
-  private constructor(parts: {
-    lab: Lab;
-    ledger: Ledger;
-    hop: NextHop;
-    dns: Service;
-    scanner: Service;
-    disk: string | undefined;
-    gateway: Gateway;
-    adminAddress: string | undefined;
-  }) {
-    this.#adminAddress = parts.adminAddress;
-    this.#lab = parts.lab;
+  private constructor(parts: Parts, gateway: Gateway) {
+    this.#parts = parts;
     this.ledger = parts.ledger;
     this.hop = parts.hop;
     this.dns = parts.dns;
     this.scanner = parts.scanner;
-    this.#disk = parts.disk;
-    this.#gateway = parts.gateway;
+    this.preload = parts.preload;
+    this.host = parts.network.separate ? parts.network.host(1) : parts.network.here;
+    this.link = parts.network.separate ? parts.network.link(1) : undefined;
+    this.#gateway = gateway;
   }
 
-  /** `adminPort`: with an admin address, for `metrics`. */
-  static async build(options: { adminPort?: boolean } = {}): Promise<House> {
+  /** `admin`: with an admin address, for `metrics`. */
+  static async build(options: { admin?: boolean } = {}): Promise<House> {
     const lab = new Lab();
     const ledger = new Ledger();
-    const [hop, dns, scanner] = [await startNextHop(ledger), await startDns(), await startScanner()];
+    const network = openNetwork((reason) => process.stdout.write(`${reason}\n`), [1]);
+    const { here } = network;
+    const hop = await startNextHop(ledger, here);
+    const [dns, scanner] = [await startDns(here), await startScanner(here)];
     const disk = mountDisk(join(lab.folder, "disk"));
-    const adminAddress = options.adminPort ? `127.0.0.1:${await freePort()}` : undefined;
-    const common = {
+    const data = disk ?? join(lab.folder, "data");
+    const preload = Preload.build(lab.folder, data);
+    const host = network.separate ? network.host(1) : here;
+    const [port, adminPort] = [await freePort(), await freePort()];
+    const adminAddress = options.admin ? `${host}:${adminPort}` : undefined;
+    const words = [...network.on(1), ...(preload?.words ?? [])];
+    const parts: Parts = { lab, ledger, network, hop, dns, scanner, disk, preload, adminAddress, words };
+    const config = {
       ...(adminAddress === undefined ? {} : { admin: { address: adminAddress } }),
-      ...(disk === undefined ? {} : { data: disk }),
+      data,
+      listeners: [{ address: `${host}:${port}` }],
+      relay: { trustedNetworks: [network.range] },
       domains: {
         local: [],
-        routes: { "out.test": `[127.0.0.1]:${hop.port}`, "sender.test": `[127.0.0.1]:${hop.port}` },
+        routes: { "out.test": `[${here}]:${hop.port}`, "sender.test": `[${here}]:${hop.port}` },
       },
       queue: { firstRetry: "1s", maxRetry: "2s", attempts: 10_000 },
-      dns: { servers: [`127.0.0.1:${dns.port}`], timeout: "2s" },
-      scanners: [{ type: "clamav", name: "av", address: `127.0.0.1:${scanner.port}`, timeout: "3s", onError: "wait" }],
+      dns: { servers: [`${here}:${dns.port}`], timeout: "2s" },
+      scanners: [{ type: "clamav", name: "av", address: `${here}:${scanner.port}`, timeout: "3s", onError: "wait" }],
       overload: { diskFreeMiB: [32, 16, 4] },
     };
-    const gateway = await lab.gateway(
-      common,
-      'event onMailFrom { call (checkSPF); }\nevent onEhlo { set (remoteDelivery, "all"); }\n',
-    );
-    return new House({ lab, ledger, hop, dns, scanner, disk, gateway, adminAddress });
+    const script = 'event onMailFrom { call (checkSPF); }\nevent onEhlo { set (remoteDelivery, "all"); }\n';
+    return new House(parts, await lab.gateway(config, script, port, words));
   }
 
   get gateway(): Gateway {
@@ -78,7 +98,7 @@ export class House {
     const { configFile, port } = this.#gateway;
     for (let tries = 0; ; tries++) {
       try {
-        this.#gateway = await this.#lab.startGateway(configFile, port);
+        this.#gateway = await this.#parts.lab.startGateway(configFile, port, this.#parts.words);
         return;
       } catch (error) {
         if (tries === 10) throw error;
@@ -89,9 +109,10 @@ export class House {
 
   /** Fills the disk to the last octet; the answer empties it again. Undefined when the data has no disk of its own. */
   fillDisk(): (() => void) | undefined {
-    if (this.#disk === undefined) return undefined;
-    const file = join(this.#disk, "ballast");
-    const { bavail, bsize } = statfsSync(this.#disk);
+    const { disk } = this.#parts;
+    if (disk === undefined) return undefined;
+    const file = join(disk, "ballast");
+    const { bavail, bsize } = statfsSync(disk);
     try {
       writeFileSync(file, Buffer.alloc(bavail * bsize));
     } catch (error) {
@@ -108,7 +129,7 @@ export class House {
 
   /** Name and value of each metric. */
   async metrics(): Promise<Map<string, string>> {
-    const text = await (await fetch(`http://${this.#adminAddress}/metrics`)).text();
+    const text = await (await fetch(`http://${this.#parts.adminAddress}/metrics`)).text();
     return new Map(text.split("\n").map((line) => line.split(" ") as [string, string]));
   }
 
@@ -126,8 +147,11 @@ export class House {
     await this.#gateway.kill("SIGKILL");
     for (const peer of [this.hop, this.dns, this.scanner]) peer.close();
     await sleep(300);
-    if (this.#disk !== undefined) execFileSync("umount", ["-l", this.#disk]);
-    await this.#lab.close();
+    const { preload, disk, network, lab } = this.#parts;
+    preload?.close();
+    if (disk !== undefined) execFileSync("umount", ["-l", disk]);
+    network.close();
+    await lab.close();
   }
 }
 

@@ -1,6 +1,7 @@
 /** The load of a chaos run: lanes of numbered messages that reconnect whatever happens, and book each 250. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Dialogue, dialogue } from "../integration/lab.ts";
+import type { House } from "./house.ts";
 import { type Ledger, messageText } from "./ledger.ts";
 
 const replyTimeoutMs = 20_000;
@@ -9,12 +10,12 @@ const pauseMs = 20;
 const breathMs = 25;
 
 /** Starts the load; the answer stops it and waits for the lanes. */
-export function startLoad(port: number, ledger: Ledger, lanes: number): () => Promise<void> {
+export function startLoad({ host, gateway: { port }, ledger }: House, lanes: number): () => Promise<void> {
   let stopped = false;
   let next = 0;
   const lane = async (): Promise<void> => {
     while (!stopped) {
-      const client = await dialogue(port);
+      const client = await dialogue(port, undefined, host);
       // A stopped process takes connections without a word; give up on it as a real client does.
       const watchdog = setInterval(() => client.close(), replyTimeoutMs);
       try {

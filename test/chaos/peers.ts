@@ -17,7 +17,7 @@ export interface NextHop {
 }
 
 /** A next hop. `drop`: takes the message and closes without a word; `silent`: never answers; `garbage`: no SMTP. */
-export async function startNextHop(ledger: Pick<Ledger, "arrived" | "reported">): Promise<NextHop> {
+export async function startNextHop(ledger: Pick<Ledger, "arrived" | "reported">, host = "127.0.0.1"): Promise<NextHop> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -65,7 +65,7 @@ export async function startNextHop(ledger: Pick<Ledger, "arrived" | "reported">)
     });
   });
   const hop: NextHop = {
-    port: await listen(server),
+    port: await listen(server, host),
     mood: "kind",
     hangUp() {
       for (const socket of sockets) socket.destroy();
@@ -87,9 +87,9 @@ export interface Service {
 }
 
 /** Answers every question with NXDOMAIN (RFC 1035 §4.1.1, RCODE 3); `garbage` lies about the transaction and the rest. */
-export async function startDns(): Promise<Service> {
+export async function startDns(host: string): Promise<Service> {
   const socket = createSocket("udp4");
-  await new Promise<void>((done) => socket.bind(0, "127.0.0.1", done));
+  await new Promise<void>((done) => socket.bind(0, host, done));
   socket.on("message", (question, peer) => {
     if (service.mood === "silent") return;
     const answer = Buffer.from(question);
@@ -102,7 +102,7 @@ export async function startDns(): Promise<Service> {
 }
 
 /** A clamd that finds nothing; it knows INSTREAM alone. */
-export async function startScanner(): Promise<Service> {
+export async function startScanner(host: string): Promise<Service> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -118,7 +118,7 @@ export async function startScanner(): Promise<Service> {
     });
   });
   const service: Service = {
-    port: await listen(server),
+    port: await listen(server, host),
     mood: "kind",
     close() {
       for (const socket of sockets) socket.destroy();
@@ -128,6 +128,6 @@ export async function startScanner(): Promise<Service> {
   return service;
 }
 
-function listen(server: Server): Promise<number> {
-  return new Promise((done) => server.listen(0, "127.0.0.1", () => done((server.address() as AddressInfo).port)));
+function listen(server: Server, host: string): Promise<number> {
+  return new Promise((done) => server.listen(0, host, () => done((server.address() as AddressInfo).port)));
 }

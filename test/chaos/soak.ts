@@ -25,12 +25,12 @@ const { values } = parseArgs({
   },
 });
 const lengthMs = Number(values.minutes) * 60_000;
-const house = await House.build({ adminPort: true });
+const house = await House.build({ admin: true });
 const { ledger, gateway } = house;
 const started = Date.now();
 const samples: Sample[] = [];
 let over = false;
-const stopLoad = startLoad(gateway.port, ledger, 8);
+const stopLoad = startLoad(house, 8);
 const slow = Promise.all([slowClients(), vanishingClients()]);
 let reloadAt = started + reloadEveryMs;
 while (Date.now() - started < lengthMs) {
@@ -66,7 +66,7 @@ await house.close();
 async function slowClients(): Promise<void> {
   const one = async (): Promise<void> => {
     while (!over) {
-      const client = await dialogue(gateway.port);
+      const client = await dialogue(gateway.port, undefined, house.host);
       await client.reply();
       await client.say("EHLO slow.test");
       for (const octet of "NOOP\r\nMAIL FROM:<a@sender.test>\r\nRSET\r\n") {
@@ -83,7 +83,7 @@ async function slowClients(): Promise<void> {
 /** Clients that are gone in the middle of a message. */
 async function vanishingClients(): Promise<void> {
   while (!over) {
-    const client = await dialogue(gateway.port);
+    const client = await dialogue(gateway.port, undefined, house.host);
     await client.reply();
     for (const line of ["EHLO gone.test", "MAIL FROM:<a@sender.test>", "RCPT TO:<b@out.test>", "DATA"]) {
       await client.say(line);

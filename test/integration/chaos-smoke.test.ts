@@ -17,7 +17,7 @@ test("kill -9 of everything, a next hop that drops and one that rejects: nothing
   const house = await House.build();
   t.after(() => house.close());
   const { ledger } = house;
-  const stop = startLoad(house.gateway.port, ledger, 4);
+  const stop = startLoad(house, 4);
   for (const name of ["supervisor and workers killed with -9 at once", "next hop: drop", "next hop: reject"]) {
     ledger.fault = name;
     await faults.find((fault) => fault.name === name)!.run(house);

@@ -241,8 +241,8 @@ export interface Dialogue {
 }
 
 /** A hand-driven SMTP client; the greeting is the first reply. */
-export async function dialogue(port: number, localAddress?: string): Promise<Dialogue> {
-  const socket = connect({ port, host: "127.0.0.1", ...(localAddress ? { localAddress } : {}) });
+export async function dialogue(port: number, localAddress?: string, host = "127.0.0.1"): Promise<Dialogue> {
+  const socket = connect({ port, host, ...(localAddress ? { localAddress } : {}) });
   socket.setNoDelay(true);
   let buffer = "";
   let ended = false;

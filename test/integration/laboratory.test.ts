@@ -27,7 +27,7 @@ after(async () => {
 });
 
 function networkOf(t: TestContext, hosts: readonly number[], local?: readonly number[]): Network {
-  const network = openNetwork(t, hosts, local);
+  const network = openNetwork((reason) => t.diagnostic(reason), hosts, local);
   networks.push(network);
   return network;
 }

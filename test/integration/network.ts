@@ -6,7 +6,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { TestContext } from "node:test";
 
 export interface Network {
   /** Whether each host has a network stack of its own. */
@@ -35,12 +34,16 @@ export interface Link {
 
 const ip = (...words: string[]): void => void execFileSync("ip", words, { stdio: ["ignore", "ignore", "pipe"] });
 
-/** The caller closes it. @param hosts numbers of the hosts, 1 to 253; @param local those that the test process plays itself */
-export function openNetwork(t: TestContext, hosts: readonly number[], local: readonly number[] = []): Network {
+/** The caller closes it. @param tell hears why there are no namespaces; @param hosts numbers of the hosts, 1 to 253; @param local those that the test process plays itself */
+export function openNetwork(
+  tell: (reason: string) => void,
+  hosts: readonly number[],
+  local: readonly number[] = [],
+): Network {
   try {
     return namespaces(hosts, local);
   } catch (error) {
-    t.diagnostic(`loopback addresses stand for hosts; no network namespaces: ${(error as Error).message.trim()}`);
+    tell(`loopback addresses stand for hosts; no network namespaces: ${(error as Error).message.trim()}`);
     return loopback();
   }
 }
