@@ -25,13 +25,15 @@ export function membership(data: ListData, limits: ListLimits): Membership {
   return data.kind === "domain" ? inDomains(texts) : isEntry(texts, limits);
 }
 
-/** The first `limit` entries of an exact list; undefined for other kinds. */
+/** The first `limit` entries of an exact list, in lower case; undefined for other kinds. */
 export function entriesOf({ kind, texts }: ListData, limit: number): string[] | undefined {
   if (kind !== "exact" || texts === undefined) return undefined;
   const { bytes, offsets } = texts;
   const count = Math.min(limit, offsets.length - 1);
   const pool = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: count }, (_, i) => pool.toString("utf8", offsets[i], offsets[i + 1]));
+  const entry = (i: number) => pool.toString("utf8", offsets[i], offsets[i + 1]);
+  // Entries are kept folded, which for ASCII letters means upper case.
+  return Array.from({ length: count }, (_, i) => entry(i).replace(/[A-Z]+/g, (letters) => letters.toLowerCase()));
 }
 
 function isEntry(texts: TextTable, limits: ListLimits): Membership {
