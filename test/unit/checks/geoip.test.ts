@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { GeoDatabaseError, openCsv, openMmdb } from "../../../src/checks/geoip/database.ts";
 import { GeoIp } from "../../../src/checks/geoip/geoip.ts";
+import { mmdb } from "./mmdb.ts";
 
 test("the embedded database knows countries, and nothing of private addresses", async () => {
   const geoip = await GeoIp.open({ path: null });
@@ -81,4 +82,24 @@ test("a changed file is loaded anew, a broken one is reported and left", async (
     geoip.close();
     await rm(folder, { recursive: true });
   }
+});
+
+test("a second file knows the networks, and is watched too", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "postern-geoip-"));
+  const asnPath = join(folder, "asn.mmdb");
+  const system = (asn: number) =>
+    mmdb({ "8.8.8.0/24": { autonomous_system_number: asn, autonomous_system_organization: "Google" } });
+  await writeFile(asnPath, system(15_169));
+  await assert.rejects(GeoIp.open({ path: null, asnPath: join(folder, "missing.mmdb") }));
+  const geoip = await GeoIp.open({ path: null, asnPath });
+  const { asn, asnName, country } = geoip.lookup("8.8.8.8");
+  assert.deepEqual([country, asn, asnName], ["US", 15_169, "Google"]);
+  assert.equal(geoip.lookup("::ffff:8.8.8.8").asn, 15_169);
+  assert.deepEqual([geoip.lookup("8.8.4.4").asn, geoip.lookup("8.8.4.4").country], [0, "US"]);
+  await writeFile(`${asnPath}.new`, system(4_200_000_000));
+  await rename(`${asnPath}.new`, asnPath);
+  for (let tries = 0; geoip.lookup("8.8.8.8").asn !== 4_200_000_000 && tries < 100; tries++) await setTimeout(50);
+  assert.equal(geoip.lookup("8.8.8.8").asn, 4_200_000_000);
+  geoip.close();
+  await rm(folder, { recursive: true });
 });
