@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { selfSigned } from "../../src/smtp/incoming/selfsigned.ts";
 import { freePort, type Gateway, Lab } from "../integration/lab.ts";
 import { type Link, type Network, openNetwork } from "../integration/network.ts";
 import { Ledger } from "./ledger.ts";
@@ -74,7 +75,7 @@ export class House {
     const config = {
       ...(adminAddress === undefined ? {} : { admin: { address: adminAddress } }),
       data,
-      listeners: [{ address: `${host}:${port}` }],
+      listeners: [{ address: `${host}:${port}`, tls: certificate(lab.folder) }],
       relay: { trustedNetworks: [network.range] },
       domains: {
         local: [],
@@ -153,6 +154,14 @@ export class House {
     network.close();
     await lab.close();
   }
+}
+
+function certificate(folder: string): { cert: string; key: string } {
+  const files = { cert: join(folder, "gateway.crt"), key: join(folder, "gateway.key") };
+  const { cert, key } = selfSigned(["gw.test"]);
+  writeFileSync(files.cert, cert);
+  writeFileSync(files.key, key);
+  return files;
 }
 
 /** A small file system in memory; undefined when we may not mount. */

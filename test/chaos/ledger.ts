@@ -75,11 +75,15 @@ export class Ledger {
   }
 }
 
-/** The text of message `number`; sizes go from small to larger than what the queue keeps in its log. */
-export function messageText(number: number): string {
-  const octets = number % 50 === 49 ? 200_000 : 300 + ((number * 37) % 6_000);
-  const body = `${`${number} `.repeat(12).slice(0, 70)}\r\n`.repeat(Math.ceil(octets / 72));
+/** The text of message `number`, its body CRLF lines. */
+export function messageText(number: number, body = bodyText(number)): string {
   return `Subject: number ${number}\r\nX-Check: ${checkOf(body)}\r\nFrom: <a@sender.test>\r\n\r\n${body}`;
+}
+
+/** Sizes go from small to larger than what the queue keeps in its log. */
+function bodyText(number: number): string {
+  const octets = number % 50 === 49 ? 200_000 : 300 + ((number * 37) % 6_000);
+  return `${`${number} `.repeat(12).slice(0, 70)}\r\n`.repeat(Math.ceil(octets / 72));
 }
 
 function checkOf(body: string): string {

@@ -1,7 +1,7 @@
 /**
- * `npm run soak [-- --minutes N] [--svg FILE]`: mixed load on the real gateway (small and large messages, slow clients,
- * connections that vanish, a reload each minute) and a look each few seconds at memory, handles, event-loop lag and
- * errors. Prints the series and draws it to FILE (default bench/soak.svg). Exit code 1 when memory or handles kept
+ * `npm run soak [-- --minutes N] [--svg FILE] [--corpus DIR]`: mixed load on the real gateway (small and large messages,
+ * bodies of a corpus with its spam and attachments, TLS, slow clients, connections that vanish, a reload each minute)
+ * and a look each few seconds at memory, handles, event-loop lag and errors. Prints the series and draws it to FILE (default bench/soak.svg). Exit code 1 when memory or handles kept
  * growing by a quarter, or mail was lost.
  */
 import { writeFileSync } from "node:fs";
@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { dialogue } from "../integration/lab.ts";
+import { originals } from "./corpus-messages.ts";
 import { House } from "./house.ts";
 import { printed } from "./ledger.ts";
 import { startLoad } from "./load.ts";
@@ -21,6 +22,7 @@ const mostGrowth = 1.25;
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "30" },
+    corpus: { type: "string", default: join(import.meta.dirname, "../../../shared/conformance/corpus") },
     svg: { type: "string", default: join(import.meta.dirname, "../../bench/soak.svg") },
   },
 });
@@ -30,7 +32,7 @@ const { ledger, gateway } = house;
 const started = Date.now();
 const samples: Sample[] = [];
 let over = false;
-const stopLoad = startLoad(house, 8);
+const stopLoad = startLoad(house, 8, { secure: 2, bodies: corpusBodies(values.corpus) });
 const slow = Promise.all([slowClients(), vanishingClients()]);
 let reloadAt = started + reloadEveryMs;
 while (Date.now() - started < lengthMs) {
@@ -92,4 +94,12 @@ async function vanishingClients(): Promise<void> {
     await sleep(50);
     client.close();
   }
+}
+
+/** Bodies of a corpus that any server takes: CRLF lines of less than 998 octets (RFC 5321 §4.5.3.1.6), no NUL. */
+function corpusBodies(folder: string): string[] {
+  return originals(folder)
+    .map((original) => original.toString("latin1").replace(/\r?\n/g, "\r\n"))
+    .map((text) => `${text.slice(text.indexOf("\r\n\r\n") + 4).trimEnd()}\r\n`)
+    .filter((body) => !body.includes("\0") && !/\r(?!\n)/.test(body) && !/[^\n]{990}/.test(body));
 }

@@ -13,10 +13,11 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
 import { stringify } from "yaml";
 
 const main = resolve(import.meta.dirname, "../../src/cli/main.ts");
@@ -244,6 +245,21 @@ export interface Dialogue {
 export async function dialogue(port: number, localAddress?: string, host = "127.0.0.1"): Promise<Dialogue> {
   const socket = connect({ port, host, ...(localAddress ? { localAddress } : {}) });
   socket.setNoDelay(true);
+  return dialogueOver(socket);
+}
+
+/** A dialogue after STARTTLS: offered, asked for and begun; the certificate may be anybody's. */
+export async function secured(port: number, host = "127.0.0.1"): Promise<Dialogue> {
+  const socket = connect({ port, host });
+  const plain = dialogueOver(socket);
+  await plain.reply();
+  await plain.say("EHLO client.test");
+  const reply = await plain.say("STARTTLS");
+  if (!reply.startsWith("220")) throw new Error(`no TLS: ${reply}`);
+  return dialogueOver(connectTls({ socket, rejectUnauthorized: false }));
+}
+
+function dialogueOver(socket: Socket): Dialogue {
   let buffer = "";
   let ended = false;
   let wake: () => void = () => {};
