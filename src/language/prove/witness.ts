@@ -39,11 +39,12 @@ const patterns: ReadonlySet<MatchKind> = new Set(["regex", "glob"]);
 
 /** `base` comes first: the text that is used when nothing depends on it. */
 export function witnessesOf(
-  tests: readonly TextTest[],
+  given: readonly TextTest[],
   base: string,
   budget: Budget,
   separator: string = freeSeparator,
 ): Witnesses {
+  const tests = given.map(plain);
   const texts = new Set([base]);
   const gaps: string[] = [];
   for (const test of tests) for (const text of alone(test, budget, gaps)) texts.add(text);
@@ -60,6 +61,15 @@ export function witnessesOf(
     gaps.push(`no text was found for each combination of ${sampled.map(({ key }) => `"${key}"`).join(", ")}`);
   }
   return { texts: [...texts], exact: gaps.length === 0, gap: gaps[0] ?? "" };
+}
+
+/** A pattern of letters alone, with anchors or without, as the test that it is. */
+export function plain(test: TextTest): TextTest {
+  const [, start, letters = "", end] =
+    (test.how === "regex" && /^(\^?)((?:[\w@ -]|\\[^\w])+)(\$?)$/.exec(test.key)) || [];
+  if (letters === "") return test;
+  const how = start && end ? "is" : start ? "prefix" : end ? "suffix" : "contains";
+  return { ...test, how, key: letters.replace(/\\(.)/g, "$1") };
 }
 
 /** What each test answers to the text, as a key: texts with the same key need not be told apart. */

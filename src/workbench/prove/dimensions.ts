@@ -259,7 +259,8 @@ function noteLost(
   const whole = new Set(tests.flatMap(({ how, key }) => (how === "is" ? [key.toLowerCase()] : [])));
   const parts = tests.some(({ how }) => !["is", "gt", "ge", "lt", "le", "cidr"].includes(how));
   const lost = found.find((text) => text !== "" && !whole.has(text.toLowerCase()) && !cells.has(answer(text)));
-  if (lost !== undefined && (parts || !numeric)) reading.gaps.push(`no ${name} was found that is told apart as "${lost}"`);
+  if (lost !== undefined && (parts || !numeric))
+    reading.gaps.push(`no ${name} was found that is told apart as "${lost}"`);
 }
 
 function userDimension(reading: Reading, budget: Budget): Dimension {

@@ -1,10 +1,10 @@
 /** Pairs of policies with known meaning: what differs is shown where it does, and sameness is stated as a proof. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { type Budget, budgetDefaults, budgetWith } from "../../../src/config/budget.ts";
 import { play } from "../../../src/workbench/play/play.ts";
 import { RuleTrace } from "../../../src/workbench/play/trace.ts";
 import { differenceOf } from "../../../src/workbench/prove/difference.ts";
-import { type Budget, budgetDefaults, budgetWith } from "../../../src/config/budget.ts";
 import { subjectOf, textOf } from "./lab.ts";
 
 const compare = (before: string, after: string, budget: Budget = budgetDefaults) =>
@@ -31,6 +31,26 @@ const same: ReadonlyArray<readonly [name: string, before: string, after: string]
     "De Morgan",
     'event onMailFrom { if (not (anyOf (is (mailFromUser, "a"), containsCase (mailFromDomain, "x")))) { set (smtpAction, "reject"); } }',
     'event onMailFrom { if (allOf (not (containsCase (mailFromDomain, "X")), not (is (mailFromUser, "a")))) { set (smtpAction, "reject"); } }',
+  ],
+  [
+    "a method of a method",
+    'event onEhlo { call (A); } method A { call (B); } method B { set (maxDataSize, "10"); }',
+    'event onEhlo { set (maxDataSize, "10"); }',
+  ],
+  [
+    "a setting that is set again",
+    'event onEhlo { set (remoteDelivery, "all"); set (remoteDelivery, "auth"); }',
+    'event onEhlo { set (remoteDelivery, "auth"); }',
+  ],
+  [
+    "a pattern of letters as equality",
+    'event onMailFrom { if (match (mailFromDomain, "^a\\.example$")) { set (smtpAction, "reject"); } }',
+    'event onMailFrom { if (is (mailFromDomain, "a.example")) { set (smtpAction, "reject"); } }',
+  ],
+  [
+    "what the rule before has taken already",
+    'event onMailFrom { if (inDomain (mailFromDomain, "a.example")) { set (smtpAction, "reject"); } else if (isCase (mailFromDomain, "b.a.example")) { set (smtpAction, "tmpreject"); } }',
+    'event onMailFrom { if (inDomain (mailFromDomain, "a.example")) { set (smtpAction, "reject"); } }',
   ],
 ];
 
@@ -164,6 +184,60 @@ const different: readonly Pair[] = [
     what: "rates",
     old: /5\/1m/,
     now: /9\/1m/,
+  },
+  {
+    name: "onError forgotten",
+    before: "event onMailFrom { call (checkSPF) onError tmpreject; }",
+    after: "event onMailFrom { call (checkSPF) onError ignore; }",
+    what: "reply to MAIL FROM",
+    old: /^450/,
+    now: /^250/,
+    because: /checkSPF gets no answer/,
+  },
+  {
+    name: "a pattern that lost its anchor",
+    before: 'event onMailFrom { if (match (mailFrom, "@a\\.example$")) { set (smtpAction, "reject"); } }',
+    after: 'event onMailFrom { if (match (mailFrom, "@a\\.example")) { set (smtpAction, "reject"); } }',
+    what: "reply to MAIL FROM",
+    old: /^250/,
+    now: /^550/,
+    because: /@a\.example\w/,
+  },
+  {
+    name: "another list",
+    before: 'event onRcptTo { if (inList (rcptTo, "file:a.txt")) { set (smtpAction, "reject"); } }',
+    after: 'event onRcptTo { if (inList (rcptTo, "file:b.txt")) { set (smtpAction, "reject"); } }',
+    what: "reply to RCPT TO",
+    old: /^550/,
+    now: /^250/,
+    because: /a\.txt/,
+  },
+  {
+    name: "the second recipient only",
+    before: "event onRcptTo { }",
+    after: 'event onRcptTo { if (greaterThan (rcptCount, "0")) { set (smtpAction, "tmpreject"); } }',
+    what: "reply to RCPT TO",
+    old: /^250/,
+    now: /^450/,
+    because: /recipient/,
+  },
+  {
+    name: "IPv6 clients",
+    before: 'event onConnect { set (smtpAction, "accept"); }',
+    after: 'event onConnect { if (contains (remoteSmtpIp, ":")) { set (smtpAction, "reject"); } }',
+    what: "reply to connect",
+    old: /^220/,
+    now: /^554/,
+    because: /2001:db8/,
+  },
+  {
+    name: "a refusal after the message was taken",
+    before: "event onProcessing { }",
+    after: 'event onProcessing { if (contains (header ("Subject"), "win")) { set (smtpAction, "reject"); } }',
+    what: "verdict of onProcessing",
+    old: /none/,
+    now: /reject/,
+    because: /Subject/,
   },
 ];
 

@@ -8,6 +8,8 @@ export interface Fault {
   /** Text that occurs in the script, and what stands there instead. */
   from: string;
   to: string;
+  /** Methods behind the script. */
+  more?: string;
   /** Id of a theorem, or the begin of an assertion. */
   found: string;
 }
@@ -280,6 +282,166 @@ export const faults: readonly Fault[] = [
     script: "smart-host",
     from: '    set (remoteSmtpHost, "[192.0.2.25]");',
     to: '    set (remoteDelivery, "all");\n    set (remoteSmtpHost, "[192.0.2.25]");',
+    found: "no-open-relay",
+  },
+  {
+    name: "relay opened in a method of a method",
+    script: "default",
+    ...ehloOf("call (Trust);"),
+    more: 'method Trust { call (Inner); } method Inner { if (matchCase (ehloHost, "^mail[0-9]+\\.")) { set (remoteDelivery, "all"); } }',
+    found: "no-open-relay",
+  },
+  {
+    name: "relay for senders of a list",
+    script: "default",
+    ...eventBefore(
+      "event onDeliveryFailure {",
+      'event onMailFrom { if (inList (mailFromDomain, "file:friends.txt")) { set (remoteDelivery, "all"); } }',
+    ),
+    found: "no-open-relay",
+  },
+  {
+    name: "relay from the second recipient on",
+    script: "default",
+    ...eventBefore(
+      "event onDeliveryFailure {",
+      'event onRcptTo { if (greaterThan (rcptCount, "0")) { set (remoteDelivery, "all"); } }',
+    ),
+    found: "no-open-relay",
+  },
+  {
+    name: "mechanisms opened without TLS for one client's name",
+    script: "default",
+    ...ehloOf(
+      'if (isCase (ehloHost, "old-printer")) { set (plainConnAuthTypes, "plain"); set (plainConnAllowLogin, "yes"); }',
+    ),
+    found: "no-clear-text-auth",
+  },
+  {
+    name: "SPF pass forgives the block list",
+    script: "inbound-mx",
+    from: "    call (SPF);\n",
+    to: '    call (SPF);\n    if (is (SPFResult, "pass")) { set (smtpAction, "accept"); }\n',
+    found: dnsblAsserted,
+  },
+  {
+    name: "a later method takes back what the block list refused",
+    script: "inbound-mx",
+    from: "    call (SPF);\n",
+    to: "    call (SPF);\n    call (Partners);\n",
+    more: 'method Partners { if (inDomain (mailFromDomain, "partner.example")) { set (smtpAction, "accept"); } }',
+    found: dnsblAsserted,
+  },
+  {
+    name: "a check without an answer accepts",
+    script: "inbound-mx",
+    from: "call (checkSPF) onError tmpreject",
+    to: "call (checkSPF) onError accept",
+    found: dnsblAsserted,
+  },
+  {
+    name: "block list for IPv4 only",
+    script: "inbound-mx",
+    from: "    call (Block_List);\n",
+    to: '    if (contains (remoteSmtpIp, ".")) { call (Block_List); }\n',
+    found: dnsblAsserted,
+  },
+  {
+    name: "senders who call themselves ours pass",
+    script: "inbound-mx",
+    from: "    call (SPF);\n",
+    to: '    call (SPF);\n    if (matchCase (mailFrom, "@example\\.org$")) { set (smtpAction, "accept"); }\n',
+    found: spfAsserted,
+  },
+  {
+    name: "a header of the message's own switches DMARC off",
+    script: "inbound-mx",
+    from: "  call (DMARC);\n",
+    to: '  call (DMARC);\n  if (contains (header ("X-Trusted"), "yes")) { set (smtpAction, "accept"); }\n',
+    found: dmarcAsserted,
+  },
+  {
+    name: "an exception by a header that anybody can write",
+    script: "inbound-mx",
+    from: 'if (allOf (is (DMARCResult, "fail"), is (DMARCPolicy, "reject")))',
+    to: 'if (allOf (is (DMARCResult, "fail"), is (DMARCPolicy, "reject"), not (contains (header ("List-Id"), "friends"))))',
+    found: dmarcAsserted,
+  },
+  {
+    name: "the wrong policy refused",
+    script: "inbound-mx",
+    from: 'is (DMARCPolicy, "reject"))',
+    to: 'not (is (DMARCPolicy, "reject")))',
+    found: dmarcAsserted,
+  },
+  {
+    name: "a filter that says discard is passed over",
+    script: "inbound-mx",
+    from: "  call (DMARC);\n",
+    to: '  call (executeFilters) onError tmpreject;\n  if (is (filterResult, "discard")) { set (smtpAction, "accept"); }\n  call (DMARC);\n',
+    found: "virus-never-delivered",
+  },
+  {
+    name: "a filter's failure ignored",
+    script: "inbound-mx",
+    from: "  call (DMARC);\n",
+    to: "  call (executeFilters) onError ignore;\n  call (DMARC);\n",
+    found: "virus-never-delivered",
+  },
+  {
+    name: "words of the subject refused after the message was taken",
+    script: "inbound-mx",
+    ...eventBefore(
+      "event onDataReceived {",
+      'event onProcessing {\n  if (containsCase (header ("Subject"), "viagra")) { set (smtpAction, "reject"); }\n}',
+    ),
+    found: "no-backscatter",
+  },
+  {
+    name: "senders by a pattern without anchors",
+    script: "smart-host",
+    from: 'isCase (mailFromDomain, "example.org")',
+    to: 'matchCase (mailFromDomain, "example.org")',
+    found: senderAsserted,
+  },
+  {
+    name: "senders by a pattern with one anchor",
+    script: "smart-host",
+    from: 'isCase (mailFromDomain, "example.org")',
+    to: 'matchCase (mailFromDomain, "example\\.org$")',
+    found: senderAsserted,
+  },
+  {
+    name: "senders looked at on encrypted connections only",
+    script: "smart-host",
+    from: "  call (Own_Senders);\n",
+    to: '  if (is (isSSLConnection, "yes")) { call (Own_Senders); }\n',
+    found: senderAsserted,
+  },
+  {
+    name: "the route that onRelay chose set again",
+    script: "smart-host",
+    from: "  call (Smart_Host);\n",
+    to: '  call (Smart_Host);\n  set (remoteSmtpHost, "backup.example");\n',
+    found: "no-dead-write",
+  },
+  {
+    name: "a route for a destination that is never relayed to",
+    script: "smart-host",
+    from: 'anyOf (is (remoteSmtpHost, ""))',
+    to: 'allOf (is (remoteSmtpHost, ""), is (rcptToDomain, ""))',
+    found: "rules-reachable",
+  },
+  {
+    name: "relay for addresses with 10. somewhere in them",
+    script: "default",
+    ...ehloOf('if (contains (remoteSmtpIp, "10.")) { set (remoteDelivery, "all"); }'),
+    found: "no-open-relay",
+  },
+  {
+    name: "relay on all ports but one",
+    script: "default",
+    ...ehloOf('if (not (is (smtpPort, "25"))) { set (remoteDelivery, "all"); }'),
     found: "no-open-relay",
   },
 ];

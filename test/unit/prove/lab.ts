@@ -2,16 +2,16 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { type Budget, budgetDefaults } from "../../../src/config/budget.ts";
+import { parseIpSet } from "../../../src/language/ipset.ts";
+import { assertionsOf } from "../../../src/policy/assertion.ts";
+import { compilePolicy } from "../../../src/policy/compile.ts";
 import { type Played, play } from "../../../src/workbench/play/play.ts";
 import { readSession } from "../../../src/workbench/play/session.ts";
 import { RuleTrace } from "../../../src/workbench/play/trace.ts";
 import { fileOf, type Subject } from "../../../src/workbench/prove/search.ts";
 import type { Finding, Question } from "../../../src/workbench/prove/theorem.ts";
 import { proveAll } from "../../../src/workbench/prove/theorems.ts";
-import { type Budget, budgetDefaults } from "../../../src/config/budget.ts";
-import { parseIpSet } from "../../../src/language/ipset.ts";
-import { assertionsOf } from "../../../src/policy/assertion.ts";
-import { compilePolicy } from "../../../src/policy/compile.ts";
 import type { Fault } from "./faults.ts";
 
 const rules = resolve(import.meta.dirname, "../../../rules");
@@ -36,10 +36,10 @@ export function proofOf(
   return proveAll(question, assertions, (id) => id.startsWith(wanted));
 }
 
-export function faulty({ script, from, to, name }: Fault): string {
+export function faulty({ script, from, to, name, more = "" }: Fault): string {
   const text = textOf(script);
   assert.ok(text.includes(from), `${name}: "${from}" does not occur in ${script}.script`);
-  return text.replace(from, to);
+  return `${text.replace(from, to)}${more}`;
 }
 
 /** Plays a finding's session as `postern explain` would, from its file. */

@@ -63,8 +63,14 @@ test("patterns are sampled, and their gaps are told", () => {
   }
   const regex = (key: string): TextTest => ({ how: "regex", fold: "octet", key });
   assert.equal(witnessesOf([regex("^a+$")], "base", budgetDefaults).exact, true);
+  const literal = witnessesOf(
+    [regex("^example\\.org$"), { how: "is", fold: "octet", key: "example.org" }],
+    "",
+    budgetDefaults,
+  );
+  assert.equal(literal.exact, true, "a pattern of letters alone is no pattern");
   assert.match(witnessesOf([regex("a{70}")], "base", budgetDefaults).gap, /no text was found that matches/);
-  assert.match(witnessesOf([regex("^a$"), regex("^b$")], "base", budgetDefaults).gap, /each combination/);
+  assert.match(witnessesOf([regex("^a+$"), regex("^b+$")], "base", budgetDefaults).gap, /each combination/);
 });
 
 test("more parts than are combined leave a gap", () => {
