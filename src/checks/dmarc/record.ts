@@ -30,9 +30,9 @@ export interface DmarcRecord {
   fo: string;
 }
 
-/** §4.7: "v" comes first and is exactly DMARC1. */
+/** §4.7: "v" comes first and is exactly DMARC1, in capitals; the tag's name may be of any case (RFC 5234 §2.3). */
 export function isDmarcRecord(text: string): boolean {
-  return /^v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)/.test(text);
+  return /^[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)/.test(text);
 }
 
 function policyOf(text: string | undefined): DmarcPolicy | undefined {

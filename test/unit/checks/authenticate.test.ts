@@ -91,6 +91,55 @@ test("a chain grows, breaks with the message, and ends once it was sealed as fai
   assert.equal(await sealed(failed), undefined);
 });
 
+/** The field of one set, with its folds. */
+function fieldOf(text: string, name: string, instance: number): string {
+  const fields = text.split(/\r\n(?![ \t])/).filter((line) => line.startsWith(`${name}:`));
+  return fields.find((line) => new RegExp(`\\bi=${instance};`).test(line))!;
+}
+
+test("a chain of fifty sets passes, whole or not at all", async () => {
+  let text = plain;
+  for (let instance = 1; instance <= 50; instance++) text = (await sealed(text))!;
+  const arc = await arcOf(text);
+  assert.deepEqual([arc.result, arc.instances, arc.sealers.length], ["pass", 50, 50]);
+  assert.equal(await sealed(text), undefined, "no fifty-first");
+  // An inner seal that changed, though all others are right.
+  const seal = fieldOf(text, "ARC-Seal", 25);
+  const inner = text.replace(seal, seal.replace(/b=....../, "b=AAAAAA"));
+  assert.notEqual(inner, text);
+  assert.equal((await arcOf(inner)).result, "fail");
+});
+
+test("chains that are not as RFC 8617 wants them fail", async () => {
+  const text = (await sealed((await sealed(plain))!))!;
+  const seal = fieldOf(text, "ARC-Seal", 2);
+  const signature = fieldOf(text, "ARC-Message-Signature", 2);
+  const results = fieldOf(text, "ARC-Authentication-Results", 2);
+  const changes: Array<[string, string]> = [
+    ["a field twice", text.replace(seal, `${seal}\r\n${seal}`)],
+    ["a seal missing", text.replace(`${seal}\r\n`, "")],
+    ["a signature missing", text.replace(`${signature}\r\n`, "")],
+    ["results missing", text.replace(`${results}\r\n`, "")],
+    ["a gap", text.replace(seal, seal.replace("i=2;", "i=3;")).replace(signature, signature.replace("i=2;", "i=3;"))],
+    ["instance 0", text.replace(seal, seal.replace("i=2;", "i=0;"))],
+    ["instance 51", text.replace(seal, seal.replace("i=2;", "i=51;"))],
+    ["no instance", text.replace(seal, seal.replace("i=2;", ""))],
+    ["instance with zeros", text.replace(seal, seal.replace("i=2;", "i=02;"))],
+    ["cv=none in the second", text.replace(seal, seal.replace("cv=pass", "cv=none"))],
+    ["cv=fail in the last", text.replace(seal, seal.replace("cv=pass", "cv=fail"))],
+    ["an unknown cv", text.replace(seal, seal.replace("cv=pass", "cv=maybe"))],
+    ["h= in a seal", text.replace(seal, seal.replace("cv=pass", "h=from; cv=pass"))],
+    ["a tag twice", text.replace(seal, seal.replace("cv=pass", "cv=pass; cv=pass"))],
+    ["another algorithm", text.replace(seal, seal.replace("a=ed25519-sha256", "a=ed25519-sha1"))],
+    ["changed results", text.replace(results, results.replace("spf=pass", "spf=fail"))],
+  ];
+  assert.equal((await arcOf(text)).result, "pass");
+  for (const [what, changed] of changes) {
+    assert.notEqual(changed, text, what);
+    assert.equal((await arcOf(changed)).result, "fail", what);
+  }
+});
+
 test("a chain has at most fifty sets", async () => {
   const set = (i: number) => `ARC-Seal: i=${i}; a=rsa-sha256; cv=none; d=x.test; s=s; b=AAAA\r\n`;
   assert.equal((await arcOf(`${set(51)}${plain}`)).result, "fail");

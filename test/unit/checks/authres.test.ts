@@ -27,6 +27,28 @@ test("what is refused", () => {
   }
 });
 
+test("hostile values are read or refused in no time", () => {
+  const length = 250_000;
+  const started = performance.now();
+  for (const value of [
+    `${"(".repeat(length)}`,
+    `a.test; spf=pass ${"(a)".repeat(length / 3)}`,
+    `a.test; spf=pass "${"\\".repeat(length)}`,
+    `"${'\\"'.repeat(length / 2)}`,
+    `a.test${"; spf=pass".repeat(length / 10)}`,
+    `a.test; spf=pass${" x.y=z".repeat(length / 6)}`,
+    `a.test; spf=pass${" x . y =".repeat(length / 8)}`,
+    `a.test; none${" ".repeat(length)}x`,
+    `a.test; ${"-".repeat(length)}=pass`,
+    `a.test; ${"a-".repeat(length / 2)}=pass`,
+    "\u0000".repeat(length),
+  ]) {
+    parseAuthenticationResults(value);
+    isForgedAuthenticationResults({ name: "authentication-results", raw: `X: ${value}` }, new Set(["a.test"]));
+  }
+  assert.ok(performance.now() - started < 2_000, `${performance.now() - started} ms`);
+});
+
 test("versions, comments, folds and none", () => {
   assert.deepEqual(parseAuthenticationResults(' "ex ample" 1 (c (d) \\) e) ; none '), {
     authservId: "ex ample",

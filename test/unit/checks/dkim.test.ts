@@ -108,7 +108,15 @@ test("signatures that break the syntax are permerrors", async () => {
     ["v=1;", "v=2;"],
     ["v=1;", "v=1; v=1;"],
     ["v=1;", "v=1; q=http;"],
+    ["v=1;", "v=1; q=http:ftp;"],
     ["v=1;", "v=1; i=@example.org;"],
+    ["v=1;", "v=1; i=@badexample.com;"],
+    ["v=1;", "v=1; i=no-domain;"],
+    ["v=1;", "v=1; t=2;"],
+    ["v=1;", "v=1; x=1790000000;"],
+    ["v=1;", "v=1; x=soon;"],
+    ["v=1;", "v=1; l=1e3;"],
+    ["bh=", "BH="],
     ["v=1;", "v=1; x=1;"],
     ["v=1;", "v=1; l=-1;"],
     ["a=rsa-sha256", "a=rsa-md5"],
@@ -119,6 +127,36 @@ test("signatures that break the syntax are permerrors", async () => {
     assert.ok(text.includes(from), from);
     const [verdict] = await verify(text.replace(from, to));
     assert.equal(verdict!.result, "permerror", to);
+  }
+});
+
+test("unknown query methods and tags beside known ones do no harm", async () => {
+  const { signTags } = await import("../../../src/checks/dkim/sign.ts");
+  const message = await readMessage(Buffer.from(plain), contextFor(zone).budget);
+  const hash = new BodyHash("relaxed", "sha256");
+  hash.update(Buffer.from(plain.slice(plain.indexOf("\r\n\r\n") + 4)));
+  const bodyHash = hash.digest().toString("base64");
+  for (const [extra, expected] of [
+    [["q", "http:dns/txt"], "pass"],
+    [["q", "dns/txt:http"], "pass"],
+    [["newtag", "of the future"], "pass"],
+    [["i", "a=40b@sub.example.com"], "pass"],
+    [["i", "@EXAMPLE.com"], "pass"],
+    [["q", "http"], "permerror"],
+  ] as const) {
+    const value = await signTags("DKIM-Signature", message.fields, ["from"], rsaKey, [
+      ["v", "1"],
+      ["a", "rsa-sha256"],
+      ["c", "relaxed/relaxed"],
+      ["d", "example.com"],
+      ["s", "r"],
+      extra,
+      ["h", "from"],
+      ["bh", bodyHash],
+      ["b", ""],
+    ]);
+    const [verdict] = await verify(`DKIM-Signature: ${value}\r\n${plain}`);
+    assert.equal(verdict!.result, expected, `${extra.join("=")}: ${verdict!.reason}`);
   }
 });
 

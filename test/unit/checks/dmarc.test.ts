@@ -84,6 +84,7 @@ test("records that are none", async () => {
     [lenient.p, lenient.sp, lenient.rua.map(({ address }) => address)],
     ["reject", undefined, ["a@b.test", "d@e@f.test"]],
   );
+  assert.equal(parseDmarcRecord("V=DMARC1; P=reject")!.p, "reject");
   assert.equal(parseDmarcRecord("v=DMARC1; rua=mailto:a@b.test")!.p, "none");
   assert.equal((await run({ "_dmarc.example.com": txt("v=DMARC1; p=none", "v=DMARC1; p=reject") }, {})).result, "none");
 });

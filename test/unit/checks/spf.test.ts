@@ -72,6 +72,103 @@ test("ten terms may ask DNS, the eleventh is a permerror", async () => {
   assert.match(spf.problem, /10 terms/);
 });
 
+test("loops of include and redirect end at the limit", async () => {
+  for (const [record, other] of [
+    ["v=spf1 redirect=example.com", ""],
+    ["v=spf1 redirect=b.test", "v=spf1 redirect=example.com"],
+    ["v=spf1 include:example.com -all", ""],
+    ["v=spf1 include:b.test -all", "v=spf1 include:example.com -all"],
+  ] as const) {
+    const spf = await resultOf({ "example.com": txt(record), "b.test": txt(other) });
+    assert.deepEqual([spf.result, spf.problem], ["permerror", "more than 10 terms that need DNS"], record);
+  }
+});
+
+test("include and redirect answer what the record there says, or are an error", async () => {
+  const table: Array<[string, string, string]> = [
+    ["v=spf1 include:b.test ?all", "v=spf1 +all", "pass"],
+    ["v=spf1 include:b.test ?all", "v=spf1 -all", "neutral"],
+    ["v=spf1 include:b.test ?all", "v=spf1 ~all", "neutral"],
+    ["v=spf1 include:b.test ?all", "v=spf1 ?all", "neutral"],
+    ["v=spf1 include:b.test ?all", "not spf", "permerror"],
+    ["v=spf1 include:b.test ?all", "v=spf1 wrong", "permerror"],
+    ["v=spf1 redirect=b.test", "v=spf1 ~all", "softfail"],
+    ["v=spf1 redirect=b.test", "not spf", "permerror"],
+    ["v=spf1 redirect=b.test ?all", "v=spf1 -all", "neutral"],
+  ];
+  for (const [record, other, expected] of table) {
+    const spf = await resultOf({ "example.com": txt(record), "b.test": txt(other) });
+    assert.equal(spf.result, expected, `${record} with ${other}`);
+  }
+  const down = await resultOf({ "example.com": txt("v=spf1 include:b.test ?all"), "b.test": "timeout" });
+  assert.equal(down.result, "temperror");
+});
+
+test("every macro letter and transformer is expanded", async () => {
+  const table: Array<[string, string]> = [
+    ["%{s}", "alice.b-c@example.com"],
+    ["%{l}", "alice.b-c"],
+    ["%{l-}", "alice.b.c"],
+    ["%{lr-}", "c.alice.b"],
+    ["%{l1r-}", "alice.b"],
+    ["%{o}", "example.com"],
+    ["%{d}", "example.com"],
+    ["%{d1}", "com"],
+    ["%{dr}", "com.example"],
+    ["%{d9}", "example.com"],
+    ["%{i}", "192.0.2.1"],
+    ["%{ir}", "1.2.0.192"],
+    ["%{v}", "in-addr"],
+    ["%{h}", "mail.example.org"],
+    ["%{p}", "mail.example.com"],
+    ["%%%_%-", "% %20"],
+  ];
+  for (const [macro, expanded] of table) {
+    const spf = await resultOf(
+      {
+        "example.com": txt(`v=spf1 exists:${macro}.x.test -all`),
+        [`${expanded}.x.test`]: { A: ["127.0.0.2"] },
+        "1.2.0.192.in-addr.arpa": { PTR: ["other.test", "mail.example.com"] },
+        "mail.example.com": { A: ["192.0.2.1"] },
+        "other.test": { A: ["192.0.2.1"] },
+      },
+      { mailFrom: "alice.b-c@example.com" },
+    );
+    assert.equal(spf.result, "pass", `${macro} is not ${expanded}`);
+  }
+});
+
+test("%{p} of a client without a confirmed name is unknown", async () => {
+  const record = { "example.com": txt("v=spf1 exists:%{p}.x.test -all"), "unknown.x.test": { A: ["127.0.0.2"] } };
+  assert.equal((await resultOf(record)).result, "pass");
+  const liar = { "1.2.0.192.in-addr.arpa": { PTR: ["liar.test"] }, "liar.test": { A: ["203.0.113.1"] } };
+  assert.equal((await resultOf({ ...record, ...liar })).result, "pass");
+  const silent = { "1.2.0.192.in-addr.arpa": "timeout" as const };
+  assert.equal((await resultOf({ ...record, ...silent })).result, "pass");
+});
+
+test("exp= is asked for where the failing record is, and left out when it can't be had", async () => {
+  const explanationOf = async (zone: TestZone) => (await resultOf(zone)).explanation;
+  const base = { "example.com": txt("v=spf1 -all exp=e.test"), "e.test": txt("%{i} is not one of %{d}'s, says %{r}") };
+  assert.match(await explanationOf(base), /^192\.0\.2\.1 is not one of example\.com's, says /);
+  for (const change of [
+    { "e.test": { TXT: ["one", "two"] } },
+    { "e.test": "timeout" as const },
+    { "e.test": { TXT: [] } },
+    { "e.test": txt("%{broken") },
+  ]) {
+    assert.equal(await explanationOf({ ...base, ...change }), "", JSON.stringify(change));
+  }
+  // §6.2: of the redirected record; never of an included one.
+  const redirected = {
+    "example.com": txt("v=spf1 redirect=b.test exp=e.test"),
+    "b.test": txt("v=spf1 -all exp=f.test"),
+  };
+  assert.equal(await explanationOf({ ...base, ...redirected, "f.test": txt("of %{d}") }), "of b.test");
+  const included = { "example.com": txt("v=spf1 include:b.test -all"), "b.test": txt("v=spf1 -all exp=f.test") };
+  assert.equal(await explanationOf({ ...base, ...included, "f.test": txt("never") }), "");
+});
+
 test("an include bomb ends at the limit", async () => {
   const zone: TestZone = { "example.com": txt("v=spf1 include:example.com include:example.com -all") };
   const ctx = contextFor(zone);
