@@ -1,16 +1,19 @@
 /**
  * What live Sieve knows beyond the message: named lists, the account's mailboxes and their uses, global scripts for
- * accounts; copies of its replies, and redirects with delivery parameters. Levels of scanners from outside do not count.
+ * accounts; copies of its replies, and redirects with delivery parameters. Levels of scanners from outside do not count,
+ * those of real scanners do; while one of them is down nothing of the chain is done.
  */
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
 import { budgetWith } from "../../src/config/budget.ts";
 import { ScriptDatabase } from "../../src/sieve/managesieve/database.ts";
 import { openStore } from "../../src/store/store.ts";
 import { dumped, freePort, type Gateway, Lab, peer, sendMessage, until } from "./lab.ts";
+import { eicar, gtube, startClamd, startSpamd } from "./scanner-daemons.ts";
 
 const lab = new Lab();
 after(() => lab.close());
@@ -157,4 +160,51 @@ if virustest :value "ge" :comparator "i;ascii-numeric" "1" { fileinto "Virus"; }
   t.after(() => inside.kill("SIGTERM"));
   await send(inside, levels);
   await until("filed", async () => (await filed(inside)).join() === "Spam,Virus");
+});
+
+test("clamd and spamd give Sieve its levels; while clamd is down no filter's word is acted on", {
+  timeout: 150_000,
+}, async (t) => {
+  const [clamd, spamd] = await Promise.all([startClamd(t), startSpamd(t)]);
+  if (clamd === undefined || spamd === undefined) return;
+  const sink = await lab.sink();
+  const at = files("scanned", {
+    "first.sieve": 'require "copy"; if header :is "Subject" "down" { redirect :copy "copy@out.test"; }',
+    "last.sieve": `require ["spamtestplus", "virustest", "fileinto", "relational", "comparator-i;ascii-numeric"];
+if virustest :value "ge" :comparator "i;ascii-numeric" "4" { fileinto "Infected"; stop; }
+if spamtest :percent :value "ge" :comparator "i;ascii-numeric" "90" { fileinto "Junk"; stop; }
+if allof (virustest "1", not spamtest "0") { fileinto "Clean"; }
+`,
+  });
+  const gateway = await lab.gateway({
+    scanners: [
+      { type: "clamav", name: "clamd", address: `127.0.0.1:${clamd.port}`, onVirus: "tag" },
+      { type: "spamassassin", name: "spamd", address: `127.0.0.1:${spamd}`, onSpam: "tag" },
+    ],
+    policy: {
+      processingWait: "1s",
+      sieve: [
+        { level: "server", file: at("first.sieve"), priority: 1 },
+        { level: "account", file: at("last.sieve"), match: "one@local.test" },
+      ],
+    },
+    accounts,
+    queue: { firstRetry: "1s", maxRetry: "1s", attempts: 60 },
+    relay: { trustedNetworks: ["127.0.0.0/8"], smartHost: `[127.0.0.1]:${sink.port}` },
+  });
+  t.after(() => gateway.kill("SIGTERM"));
+  const copies = () => dumped(sink.dump).filter((text) => text.includes("X-Rcpt-Args: <copy@out.test>")).length;
+  await send(gateway, "Subject: fine");
+  await until("clean", async () => (await filed(gateway)).join() === "Clean");
+  await send(gateway, `Subject: spam\n\n${gtube}`);
+  await send(gateway, `Subject: virus\n\n${eicar}`);
+  await until("by level", async () => (await filed(gateway)).join() === "Clean,Infected,Junk");
+
+  process.kill(-clamd.pid, "SIGKILL");
+  assert.match(await send(gateway, "Subject: down"), /^250 /);
+  await sleep(2_500);
+  assert.deepEqual([copies(), (await filed(gateway)).length], [0, 3], "the chain did not come to its end");
+  await startClamd(t, clamd.port);
+  await until("the whole chain has run", async () => (await filed(gateway)).join() === "Clean,Clean,Infected,Junk");
+  await until("the copy", () => copies() === 1);
 });

@@ -116,6 +116,21 @@ test("a registry loads in the background, reloads on change, and keeps the last 
   }
 });
 
+test("the members of an exact list, so many as asked for; other kinds can't be told out", async () => {
+  writeFileSync(join(folder, "team.txt"), "A@Example.org\nb@example.org\nc@example.org\n");
+  writeFileSync(join(folder, "bad.domains"), "example.org\n");
+  const registry = new ListRegistry({ limits: budgetDefaults });
+  try {
+    const [team, domains] = ["file:team.txt", "file:bad.domains"].map((name) => registry.open(name, folder));
+    await Promise.all([team!.ready, domains!.ready]);
+    assert.deepEqual(team!.members(2), ["a@example.org", "b@example.org"]);
+    assert.equal(team!.members(9)?.length, 3);
+    assert.equal(domains!.members(9), undefined);
+  } finally {
+    registry.close();
+  }
+});
+
 test("a list that was never there is unavailable, not empty", async () => {
   const registry = new ListRegistry({ limits: budgetDefaults });
   try {
