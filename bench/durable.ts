@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { load, type Point, pointName, tree } from "./measure.ts";
 import { harakaMissing, startHaraka } from "./peers/haraka.ts";
-import { startPostern } from "./peers/postern.ts";
+import { startPostern, workerCounts } from "./peers/postern.ts";
 import { postfixMissing, startPostfix } from "./peers/postfix.ts";
 import type { Subject, SubjectOptions } from "./peers/subject.ts";
 import type { BenchOptions, Report, Table } from "./report.ts";
@@ -26,15 +26,15 @@ const points: readonly Point[] = [
   { size: 4_096, mode: "one", sessions: 20 },
 ];
 
-export async function run({ quick, peers, workers = 1 }: BenchOptions): Promise<Report> {
+export async function run({ quick, peers, workers = 2 }: BenchOptions): Promise<Report> {
   const notes = [
     "Accepted mail stays in the queue: a policy hold here, the hold queue in Postfix, outbound `disabled` in Haraka.",
   ];
   const options: SubjectOptions = { job: { kind: "hold" }, workers };
   const subjects: Subject[] = [];
   try {
-    const ours = await startPostern(options);
-    subjects.push(ours);
+    for (const count of workerCounts(workers)) subjects.push(await startPostern({ ...options, workers: count }));
+    const ours = subjects.length;
     const postfix = peers ? postfixMissing() : "Postfix: left out without --peers";
     const haraka = peers ? harakaMissing() : "Haraka: left out without --peers";
     if (!postfix) subjects.push(await startPostfix(options));
@@ -42,12 +42,12 @@ export async function run({ quick, peers, workers = 1 }: BenchOptions): Promise<
     for (const reason of [postfix, haraka]) if (reason) notes.push(`Not measured: ${reason}`);
     const table = await throughput({
       title: "Durable accept",
-      subjects,
+      ...{ subjects, ours },
       points: quick ? points.slice(0, 3) : points,
       rounds: quick ? 3 : 5,
       seconds: quick ? 1 : 2,
     });
-    const proof = await countSyncs(ours, points[0]!);
+    const proof = await countSyncs(subjects[0]!, points[0]!);
     if (!proof) notes.push("Not measured: fsyncs (needs strace)");
     return { tables: proof ? [table, proof] : [table], notes };
   } finally {

@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- QUESTION... [--peers] [--quick] [--workers N] [--json FILE] [--record]`: answers questions about
  * speed by measurement. Each question is a file of this folder. Without a question: lists them. --record writes the
- * section of each question in bench/RESULTS.md anew. Exit code: 1 when a question fails, 2 for wrong usage.
+ * section of each question in bench/RESULTS.md anew, and the summary of targets at its end. Exit code: 1 when a question fails, 2 for wrong usage.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -9,6 +9,7 @@ import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type BenchOptions, markdown, type Report, tableOf } from "./report.ts";
+import { summary } from "./targets.ts";
 
 interface Question {
   about: string;
@@ -27,6 +28,10 @@ const questions: Record<string, Question> = {
   relay: {
     about: "source → gateway → sink, against Postfix and Haraka",
     run: async (options) => (await import("./relay.ts")).run(options),
+  },
+  scaling: {
+    about: "two workers over one, by processor time",
+    run: async (options) => (await import("./scaling.ts")).run(options),
   },
   policy: {
     about: "10 to 100,000 rules, against Postfix's tables",
@@ -58,6 +63,10 @@ const questions: Record<string, Question> = {
       return { tables: [tableOf("Authentication, operations a CPU second", rows)], notes };
     },
   },
+  scanners: {
+    about: "round trips to ClamAV and a milter, connections kept against new ones",
+    run: async (options) => (await import("./scanners.ts")).run(options),
+  },
   tls: {
     about: "STARTTLS handshakes, full and resumed",
     run: async (options) => (await import("./tls.ts")).run(options),
@@ -76,6 +85,7 @@ const questions: Record<string, Question> = {
   },
 };
 
+const summaryName = "targets";
 const results = join(import.meta.dirname, "RESULTS.md");
 
 function usage(): string {
@@ -106,17 +116,17 @@ function peerVersions(): string {
   return `${postfix && `, Postfix ${postfix}`}${dovecot && `, Dovecot ${dovecot}`}`;
 }
 
-/** Puts the section in the place of the question's old one, or at the end. */
+/** Puts the section in the place of the question's old one, or at the end; the summary of all comes last. */
 function record(question: string, section: string): void {
   const old = existsSync(results)
     ? readFileSync(results, "utf8")
     : "# Results\n\nWritten by `npm run bench -- QUESTION --record`.\n";
-  const [head = "", ...sections] = old.split(/^(?=## )/m);
-  const mine = `## ${question}\n\n${section}\n\n`;
-  const at = sections.findIndex((text) => text.startsWith(`## ${question}\n`));
-  if (at < 0) sections.push(mine);
-  else sections[at] = mine;
-  writeFileSync(results, `${`${head.trimEnd()}\n\n${sections.join("")}`.trimEnd()}\n`);
+  const [head = "", ...parts] = old.split(/^(?=## )/m);
+  const sections = new Map(parts.map((text) => [/^## (.*)/.exec(text)![1]!, text.trimEnd()]));
+  sections.set(question, `## ${question}\n\n${section}`);
+  sections.delete(summaryName);
+  const all = [head.trimEnd(), ...sections.values(), `## ${summaryName}\n\n${summary(sections)}`];
+  writeFileSync(results, `${all.join("\n\n")}\n`);
 }
 
 const { values, positionals } = parseArgs({

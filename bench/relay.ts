@@ -4,7 +4,7 @@
  */
 import type { Point } from "./measure.ts";
 import { harakaMissing, startHaraka } from "./peers/haraka.ts";
-import { startPostern } from "./peers/postern.ts";
+import { startPostern, workerCounts } from "./peers/postern.ts";
 import { postfixMissing, startPostfix } from "./peers/postfix.ts";
 import { type Sink, startSink } from "./peers/sink.ts";
 import type { Subject, SubjectOptions } from "./peers/subject.ts";
@@ -18,17 +18,18 @@ const points: readonly Point[] = [
   { size: 4_096, mode: "many", sessions: 20 },
 ];
 
-export async function run({ quick, peers, workers = 1 }: BenchOptions): Promise<Report> {
+export async function run({ quick, peers, workers = 2 }: BenchOptions): Promise<Report> {
   const notes = [
     "Postfix and Haraka with their default concurrency; Haraka without connection reuse, which it has not.",
   ];
   const sinks = new Map<Subject, Sink>();
-  const add = async (start: (options: SubjectOptions) => Promise<Subject>): Promise<void> => {
+  const add = async (start: (options: SubjectOptions) => Promise<Subject>, count = workers): Promise<void> => {
     const sink = await startSink();
-    sinks.set(await start({ job: { kind: "relay", sinkPort: sink.port }, workers }), sink);
+    sinks.set(await start({ job: { kind: "relay", sinkPort: sink.port }, workers: count }), sink);
   };
   try {
-    await add(startPostern);
+    for (const count of workerCounts(workers)) await add(startPostern, count);
+    const ours = sinks.size;
     const postfix = peers ? postfixMissing() : "Postfix: left out without --peers";
     const haraka = peers ? harakaMissing() : "Haraka: left out without --peers";
     if (!postfix) await add(startPostfix);
@@ -37,6 +38,7 @@ export async function run({ quick, peers, workers = 1 }: BenchOptions): Promise<
     const table = await throughput({
       title: "Relay, durable",
       subjects: [...sinks.keys()],
+      ours,
       points: quick ? points.slice(0, 3) : points,
       rounds: quick ? 3 : 5,
       seconds: quick ? 1 : 2.5,

@@ -23,7 +23,7 @@ export async function run({ quick, peers, workers = 1 }: BenchOptions): Promise<
     else subjects.push(await startHaraka(options));
     const table = await throughput({
       title: "Accept and discard",
-      subjects,
+      ...{ subjects, ours: 1 },
       points: points(quick),
       rounds: quick ? 3 : 5,
       seconds: quick ? 0.5 : 2,

@@ -65,6 +65,11 @@ export async function startPostern(options: PosternOptions): Promise<PosternSubj
   };
 }
 
+/** Workers of the gateways to measure: as wanted, and one alone beside it. */
+export function workerCounts(workers: number): number[] {
+  return workers === 1 ? [1] : [workers, 1];
+}
+
 export function policyFor(job: Job): string {
   const policy = readFileSync(join(repository, "rules/default.script"), "utf8");
   const job_ = {
