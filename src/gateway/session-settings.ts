@@ -39,6 +39,7 @@ export function takeSettings(settings: SessionSettings, policy: PolicySession, o
 
 /** "plain cram-md5" or "all" → those of them on offer, in the order of the offer; -PLUS goes with its base. */
 function mechanisms(listed: string, offered: readonly string[]): readonly string[] {
+  if (offered.length === 0) return offered;
   const words = listed.toUpperCase().split(/\s+/).filter(Boolean);
   return words.length === 0 || words.includes("ALL")
     ? offered
