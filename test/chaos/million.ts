@@ -47,7 +47,10 @@ async function fill(spool: ScheduledSpool, count: number, domain: string): Promi
   }
 }
 
-/** Accepts and delivers `count` messages to healthy.example, right after `others` ones to another domain. */
+/**
+ * Accepts and delivers `count` messages to healthy.example while `others` ones for another domain wait and, at the
+ * beginning, are all due at once.
+ */
 async function deliver(count: number, others: number, domain: string): Promise<{ rate: number; tried: number }> {
   const dir = mkdtempSync(join(tmpdir(), "postern-neighbours-"));
   const log = pino({ level: "silent" });
@@ -76,6 +79,9 @@ async function deliver(count: number, others: number, domain: string): Promise<{
   try {
     scheduler.start();
     await fill(spool, others, domain);
+    // Until each was tried, or waits in its destination's line.
+    while (((await spool.nextDue()) ?? Number.POSITIVE_INFINITY) < Date.now() + hour / 2) await sleep(50);
+    scheduler.flush(domain);
     const began = performance.now();
     await fill(spool, count, "healthy.example");
     await done.promise;
