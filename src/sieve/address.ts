@@ -11,17 +11,21 @@ export interface Address {
 
 export type AddressResult = { ok: true; address: Address } | { ok: false; problem: string };
 
-// RFC 5322 §3.2.3. ASCII only: what takes the message further may not know SMTPUTF8 (RFC 6531).
-const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+// RFC 5322 §3.2.3, RFC 6532 §3.2: letters beyond ASCII are the last range.
+const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\u{a0}-\\u{10ffff}-]+";
 const dotAtom = new RegExp(`^${atom}(?:\\.${atom})*`, "u");
 /** Neighbouring dots are no RFC's, but in use. */
 const localAtoms = new RegExp(`^${atom}(?:\\.+${atom})*`, "u");
+const beyondAscii = /[^\x00-\x7f]/;
 const quotedString = /^"(?:[^"\\\r\n]|\\[^\r\n])*"/;
 const domainLiteral = /^\[[^[\]\\\r\n]*\]/;
 const comment = /^\s*(?:\([^()]*\)\s*)*/;
 
-/** A single address: addr-spec, or phrase "<" addr-spec ">". */
-export function parseScriptAddress(text: string): AddressResult {
+/**
+ * A single address: addr-spec, or phrase "<" addr-spec ">".
+ * @param utf8 the address itself may have letters beyond ASCII (RFC 6532), as only SMTPUTF8 can carry it.
+ */
+export function parseScriptAddress(text: string, utf8 = false): AddressResult {
   let rest = skip(text);
   if (rest === "") return fail("empty address");
   const phrase = /^(?:"(?:[^"\\]|\\.)*"|[^"<>@,;:()[\]\\])*</.exec(rest);
@@ -29,6 +33,8 @@ export function parseScriptAddress(text: string): AddressResult {
   if (bracketed) rest = skip(rest.slice(phrase[0].length));
   const spec = addrSpec(rest);
   if (!spec.ok) return spec;
+  const { local, domain } = spec.address;
+  if (!utf8 && beyondAscii.test(`${local}@${domain}`)) return fail("characters beyond ASCII");
   rest = skip(spec.rest);
   if (bracketed) {
     if (rest[0] !== ">") return fail("missing '>'");

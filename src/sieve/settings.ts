@@ -43,6 +43,8 @@ export interface SieveSettings {
   redirectEnvelopeFrom: string;
   mailtoEnvelopeFrom: string;
   recipientDelimiter: string;
+  /** Scripts may redirect to addresses with letters beyond ASCII (RFC 6531). */
+  utf8Addresses: boolean;
   /** Own values for the environment test and namespace. */
   environment: Readonly<Record<string, string>>;
   location: string;
@@ -90,6 +92,7 @@ export const defaultSettings: SieveSettings = {
   redirectEnvelopeFrom: "sender",
   mailtoEnvelopeFrom: "",
   recipientDelimiter: "+",
+  utf8Addresses: true,
   environment: {},
   location: "MTA",
   phase: "post",

@@ -20,7 +20,7 @@ export const redirect: CommandSpec = {
   check(call, check) {
     const text = check.constant(call.arguments[0]);
     if (text === undefined || call.tags.has("list")) return;
-    const parsed = parseScriptAddress(text);
+    const parsed = parseScriptAddress(text, check.context.settings.utf8Addresses);
     if (parsed.ok) return;
     const message = `specified redirect address '${text}' is invalid: ${parsed.problem}`;
     check.error(call.arguments[0]!, codes.value, message);
@@ -38,7 +38,7 @@ export const redirectEffect: NonNullable<Evaluation["effects"]>[string] = (host,
   const fail = (problem: string): never => {
     throw new SieveRuntimeError(problem, span);
   };
-  const target = data.list === true ? listTarget(host, text, fail) : { address: addressTarget(text, fail) };
+  const target = data.list === true ? listTarget(host, text, fail) : { address: addressTarget(host, text, fail) };
   const { notify, ret } = { notify: args.notify?.[0]?.toUpperCase(), ret: args.ret?.[0]?.toUpperCase() };
   if (notify !== undefined && !isNotify(notify)) fail(`invalid :notify value '${notify.slice(0, 80)}'`);
   if (ret !== undefined && !isRet(ret)) fail(`invalid :ret value '${ret.slice(0, 80)}'`);
@@ -57,8 +57,8 @@ export const redirectEffect: NonNullable<Evaluation["effects"]>[string] = (host,
   );
 };
 
-function addressTarget(text: string, fail: (problem: string) => never): string {
-  const parsed = parseScriptAddress(text);
+function addressTarget(host: SieveHost, text: string, fail: (problem: string) => never): string {
+  const parsed = parseScriptAddress(text, host.settings.utf8Addresses);
   return parsed.ok
     ? formatAddress(parsed.address)
     : fail(`specified redirect address '${text.slice(0, 80)}' is invalid: ${parsed.problem}`);
@@ -71,7 +71,7 @@ function listTarget(host: SieveHost, list: string, fail: (problem: string) => ne
   if (entries === undefined) return fail(`redirect action: '${list.slice(0, 80)}' is no list to redirect to`);
   if (entries.length > limit) fail(`redirect action: list '${list.slice(0, 80)}' has more than ${limit} members`);
   const members = entries.flatMap((entry) => {
-    const parsed = parseScriptAddress(entry);
+    const parsed = parseScriptAddress(entry, host.settings.utf8Addresses);
     return parsed.ok ? [formatAddress(parsed.address)] : [];
   });
   return { address: list, members };

@@ -30,7 +30,7 @@ const addressesTag: TagSpec = {
   check(use, _call, check) {
     for (const node of check.strings(use.value)) {
       const text = check.constant(node);
-      const parsed = text === undefined ? undefined : parseScriptAddress(text);
+      const parsed = text === undefined ? undefined : parseScriptAddress(text, check.context.settings.utf8Addresses);
       if (parsed?.ok === false) {
         check.warn(
           node,

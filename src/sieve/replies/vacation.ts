@@ -65,7 +65,7 @@ export function vacationReply(
 
 function ownAddresses(action: VacationAction, envelope: SieveEnvelope, settings: SieveSettings): string[] {
   const addresses = action.addresses.flatMap((text) => {
-    const parsed = parseScriptAddress(text);
+    const parsed = parseScriptAddress(text, settings.utf8Addresses);
     return parsed.ok ? [formatAddress(parsed.address)] : [];
   });
   const envelopes = [envelope.to, settings.vacation.useOriginalRecipient ? envelope.originalTo : undefined];

@@ -13,6 +13,7 @@ export const suiteSettings: SieveSettings = {
   postmaster: "postmaster@example.com",
   hostname: "localhost",
   userEmail: "testsuite-mail-user@example.org",
+  utf8Addresses: false,
   location: "MS",
   phase: "post",
   implementation: "Pigeonhole Sieve",

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { budgetWith } from "../../../src/config/budget.ts";
 import { type CompileSieveOptions, compileSieve, loadModule } from "../../../src/sieve/compile.ts";
 import type { SieveInput } from "../../../src/sieve/host.ts";
+import type { RedirectAction } from "../../../src/sieve/result.ts";
 import { type RunOptions, runSieve } from "../../../src/sieve/run.ts";
 import { defaultSettings } from "../../../src/sieve/settings.ts";
 
@@ -183,4 +184,64 @@ test("many rules, each other's order kept", () => {
   );
   const [only, ...more] = play(`require "fileinto"; ${rules.join("\n")}`).actions;
   ok(only?.action === "fileinto" && only.folder === "f3" && more.length === 0);
+});
+
+test("addresses beyond ASCII: redirect and envelope where the settings allow, an error elsewhere (RFC 6531)", () => {
+  const source = `require ["envelope", "subaddress", "copy"];
+if envelope :domain "to" "bücher.example" { redirect :copy "jürgen@bücher.example"; }
+if envelope :user "to" "jürgen" { redirect "other@x.example"; }`;
+  const compiled = compileSieve(source, { file: "t" });
+  ok(compiled.ok, JSON.stringify(compiled.diagnostics));
+  const envelope = { from: "", to: "jürgen+a@bücher.example" };
+  const { actions } = runSieve(compiled.script, { message: Buffer.from("Subject: x\r\n\r\n"), envelope });
+  deepEqual(
+    actions.map((action) => action.action === "redirect" && action.address),
+    ["jürgen@bücher.example", "other@x.example"],
+  );
+  equal(compileSieve(source, { file: "t", settings: { ...defaultSettings, utf8Addresses: false } }).ok, false);
+});
+
+test("redirect carries DSN and DELIVERBY parameters, checked in the script or in the run (RFC 6009)", () => {
+  const now = new Date("2026-01-01T00:00:00Z");
+  const run = (tags: string) => {
+    const source = `require ["redirect-dsn", "redirect-deliverby", "variables"]; set "a" "x"; redirect ${tags} "a@x.example";`;
+    const compiled = compileSieve(source, { file: "t" });
+    if (!compiled.ok) return compiled.diagnostics.filter(({ severity }) => severity === "error").length;
+    const input = { message: Buffer.from("\r\n"), envelope: { from: "", to: "" }, now };
+    const { actions, errors } = runSieve(compiled.script, input);
+    if (errors.length > 0) return errors[0]!.message;
+    const {
+      mail: _mail,
+      action: _action,
+      copy: _copy,
+      address: _address,
+      ...parameters
+    } = actions[0] as RedirectAction;
+    return parameters;
+  };
+  const at = now.getTime() / 1_000;
+  deepEqual(run(':notify "success,delay" :ret "hdrs"'), { notify: "SUCCESS,DELAY", ret: "HDRS" });
+  deepEqual(run(":bytimerelative 600"), { deliverBy: { deadline: at + 600, mode: "N", trace: false } });
+  deepEqual(run(':bytimeabsolute "2026-01-01T02:00:00+0100" :bymode "return" :bytrace'), {
+    deliverBy: { deadline: at + 3_600, mode: "R", trace: true },
+  });
+  for (const wrong of [
+    ':notify "never,delay"',
+    ':ret "all"',
+    ':bytimerelative 1 :bytimeabsolute "2026-01-01T02:00:00Z"',
+    ':bytimeabsolute "tomorrow"',
+    ':bytimerelative 1 :bymode "n"',
+    ":bytrace",
+    ':bymode "notify" :bytrace',
+  ]) {
+    equal(run(wrong), 1, wrong);
+  }
+  for (const wrong of [
+    `:notify "${reference}"`,
+    `:ret "${reference}"`,
+    `:bytimeabsolute "${reference}"`,
+    `:bytimerelative 1 :bymode "${reference}"`,
+  ]) {
+    match(String(run(wrong)), /^invalid :/, wrong);
+  }
 });
