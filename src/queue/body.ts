@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { BlockPool } from "./block-pool.ts";
 import type { FileLayer } from "./files.ts";
+import type { KeptBody } from "./message-cache.ts";
 import type { BodySource, BodyWriter } from "./types.ts";
 
 const blockBytes = 256 * 1024;
@@ -81,20 +82,23 @@ export class SpoolBody implements BodyWriter {
 
   /**
    * Ends writing; the octets when the body is small enough to be in memory, else undefined: call `finishFile`. They are
-   * good until `letGo`.
+   * good until `letGo` or `keep`.
    */
   finishBytes(): Buffer | undefined {
     this.#closed = true;
     return this.#fd === undefined ? this.#buffer.subarray(0, this.#used) : undefined;
   }
 
-  /** The body is on disk: its memory may be used again. With `keep`, octets that stay good are answered. */
-  letGo(keep: boolean): Buffer | undefined {
+  /** The body is on disk: its memory may be used again. */
+  letGo(): void {
+    if (this.#fd === undefined) this.#recycle();
+  }
+
+  /** Instead of `letGo`: hands over the memory; undefined when the body has a file. */
+  keep(): KeptBody | undefined {
     if (this.#fd !== undefined) return undefined;
-    const bytes = this.#buffer.subarray(0, this.#used);
-    if (this.#shown) return keep ? bytes : undefined;
-    const kept = keep ? Buffer.from(bytes) : undefined;
-    this.#recycle();
+    const kept = { bytes: this.#buffer.subarray(0, this.#used), block: this.#shown ? undefined : this.#buffer };
+    this.#buffer = nothing;
     return kept;
   }
 

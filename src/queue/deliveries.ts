@@ -165,6 +165,8 @@ export class Deliveries {
       message.state = "sending";
       const body = await this.#spool.body(message.id);
       results = complete(task, await this.#options.deliverer.deliver(message, task.recipients, body));
+      // Whoever took the message has all of it; after a failure somebody might still know the octets.
+      if (results.every(({ kind }) => kind === "relayed" || kind === "delivered")) body.release?.();
     } catch (error) {
       this.#options.log.error({ queueId: message.id, error: (error as Error).message }, "delivery failed within");
       results = deferred(task.recipients, localTrouble("delivery"));

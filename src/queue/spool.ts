@@ -101,8 +101,8 @@ export class DiskSpool implements ScheduledSpool {
     this.#bodies = join(this.#folder, "bodies");
     this.#shard = options.shard;
     this.#budget = options.budget;
-    this.#recent = new MessageCache(options.budget.queueCacheBytes);
     this.#blocks = new BlockPool(options.budget.queueBlockBytes);
+    this.#recent = new MessageCache(options.budget.queueCacheBytes, this.#blocks);
     this.#logger = options.log;
     this.#files = options.files ?? diskFiles;
     this.#threshold = options.fileThreshold ?? options.budget.queueBodyInLog;
@@ -180,8 +180,8 @@ export class DiskSpool implements ScheduledSpool {
         this.#index.put(id, summaryOf(queued), place, bodyPlaceOf(place, body.size, file));
         // What waits is read back from the disk when its time has come.
         const soon = queued.state === "received" && queued.nextAttempt <= now;
-        const kept = body.letGo(soon);
-        if (soon) this.#recent.put(id, queued, kept);
+        if (soon) this.#recent.put(id, queued, body.keep());
+        else body.letGo();
         this.#announce(queued.id);
         resolve();
       };
@@ -200,8 +200,8 @@ export class DiskSpool implements ScheduledSpool {
 
   async body(id: string): Promise<BodySource> {
     const number = idNumber(id);
-    const cached = this.#recent.get(number)?.body;
-    if (cached !== undefined) return memoryBody(cached);
+    const cached = this.#recent.body(number);
+    if (cached !== undefined) return cached;
     const place = this.#index.bodyPlace(number);
     if (place === undefined) throw new Error(`no message ${id} in the queue`);
     if (place.file !== undefined) return fileBody(this.#files, join(this.#bodies, place.file), place.bytes);
@@ -219,7 +219,9 @@ export class DiskSpool implements ScheduledSpool {
     const before = message.size;
     message.size = body.size;
     try {
-      await this.#rewrite(number, message, bytes, file, body.size, () => body.letGo(true));
+      await this.#rewrite(number, message, bytes, file, body.size, () =>
+        this.#recent.put(number, message, body.keep()),
+      );
       this.#index.describe(number, summaryOf(message));
     } catch (error) {
       message.size = before;
@@ -411,7 +413,7 @@ export class DiskSpool implements ScheduledSpool {
     const known = this.#held(id);
     if (known !== undefined || !this.#index.has(id)) return known;
     const message = revived(idText(id), json.toString("utf8"), body.bytes);
-    this.#recent.put(id, message, undefined);
+    this.#recent.renew(id, message);
     return message;
   }
 
@@ -431,7 +433,7 @@ export class DiskSpool implements ScheduledSpool {
   // --- memory ------------------------------------------------------------------------------------------------------
 
   #held(id: number): QueuedMessage | undefined {
-    return this.#live.get(id) ?? this.#recent.get(id)?.message;
+    return this.#live.get(id) ?? this.#recent.message(id);
   }
 
   /** Lets a message go from `#live` when nobody has it and its state is written. */
@@ -439,7 +441,7 @@ export class DiskSpool implements ScheduledSpool {
     const message = this.#live.get(id);
     if (message === undefined || this.#unwritten.has(id) || this.#index.isTaken(id)) return;
     this.#live.delete(id);
-    this.#recent.put(id, message, this.#recent.get(id)?.body);
+    this.#recent.renew(id, message);
   }
 
   #announce(id: string): void {
@@ -482,14 +484,14 @@ export class DiskSpool implements ScheduledSpool {
     bytes: Buffer | undefined,
     file: string | undefined,
     size: number,
-    kept: () => Buffer | undefined,
+    written: () => void,
   ): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const record = { kind: kind.message, id, json: storedJson(message, file), body: bytes };
       const done = (place: Place) => {
         if (this.#index.has(id)) {
           this.#index.move(id, place, bodyPlaceOf(place, size, file));
-          this.#recent.put(id, message, kept());
+          written();
         }
         resolve();
       };
@@ -542,7 +544,7 @@ export class DiskSpool implements ScheduledSpool {
       if (moved && (now.segment === segment || bodyNow.segment === segment)) continue; // changed meanwhile: read again
       if (now.segment !== segment && bodyNow.segment !== segment) return;
       const latest = this.#live.get(id) ?? message;
-      await this.#rewrite(id, latest, bytes, place.file, place.bytes, () => this.#recent.get(id)?.body);
+      await this.#rewrite(id, latest, bytes, place.file, place.bytes, () => this.#recent.renew(id, latest));
       return;
     }
   }

@@ -85,6 +85,11 @@ export interface BodySource {
   /** Whole body at once when it is small (below the file threshold), else undefined. */
   inMemory(): Uint8Array | undefined;
   stream(): AsyncIterable<Uint8Array>;
+  /**
+   * Says that nobody will look at octets of this source any more: their memory may be used again. Only for one who
+   * knows that; never to call it is always right.
+   */
+  release?(): void;
 }
 
 /**

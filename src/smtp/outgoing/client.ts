@@ -135,6 +135,11 @@ export class SmtpConnection implements Watched {
     return this.#error === undefined && this.#settle === undefined && !this.#socket.destroyed;
   }
 
+  /** Octets of ours may still be waiting to be sent. */
+  get unsent(): boolean {
+    return this.#socket.writableLength > 0;
+  }
+
   /** Replies read so far of the exchange under way. */
   get partial(): readonly Reply[] {
     return this.#replies;

@@ -288,6 +288,8 @@ class Sender {
   /** The replies to the end of data: one for all, or one a recipient in LMTP (RFC 2033 §4.2). */
   #finish(replies: readonly Reply[]): void {
     const { lmtp } = this.#connection.options;
+    // A host that answers before it was sent everything gets no more: the memory of the rest may soon hold other mail.
+    if (this.#connection.unsent) this.#connection.destroy();
     for (const [position, index] of this.#accepted.entries()) {
       const reply = replies[lmtp ? position : 0];
       if (!reply) continue;

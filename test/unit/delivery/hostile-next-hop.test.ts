@@ -1,5 +1,6 @@
 /** Next hops that misbehave: the outcome is temporary or permanent as it must be, and nothing is lost. */
 import assert from "node:assert/strict";
+import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
 import type { DelivererOptions } from "../../../src/delivery/deliverer.ts";
 import type { DeliveryResult } from "../../../src/queue/types.ts";
@@ -190,4 +191,43 @@ test("a body that can't be read is deferred and never ended", async () => {
   assert.equal(hop.messages.length, 0);
   deliverer.close();
   await hop.close();
+});
+
+test("a host that says 250 before it was sent everything gets nothing more", { timeout: 20_000 }, async () => {
+  let read = 0;
+  let ended: () => void;
+  const gone = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const server = createServer((socket) => {
+    socket.write("220 hop\r\n");
+    let content = false;
+    socket.on("error", () => {});
+    socket.on("close", () => ended());
+    socket.on("data", (chunk) => {
+      read += chunk.length;
+      if (content) return;
+      for (const line of chunk.toString("latin1").split("\r\n").slice(0, -1)) {
+        if (line !== "DATA") socket.write("250 ok\r\n");
+        else {
+          content = true;
+          socket.write("354 go\r\n");
+          socket.pause();
+          setTimeout(() => socket.write("250 2.0.0 I have it\r\n"), 100);
+          setTimeout(() => socket.resume(), 300);
+        }
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const deliverer = delivererWith({ routes: { "y.example": `[127.0.0.1]:${port}` }, timeouts: quick });
+  const message = messageTo(["b@y.example"]);
+  const body = bodyOf(Buffer.from(`Subject: long\r\n\r\n${`${"x".repeat(98)}\r\n`.repeat(300_000)}`));
+  const [result] = await deliverer.deliver(message, message.recipients, body);
+  assert.match(result!.outcome.text, /I have it/);
+  await gone;
+  assert.ok(read < body.size, `${read} of ${body.size} octets were sent`);
+  deliverer.close();
+  server.close();
 });
