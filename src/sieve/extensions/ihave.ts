@@ -41,10 +41,9 @@ export const ihave: Extension = {
           );
         });
         if (have) for (const name of names) check.enable(name!);
-        // §3: what is guarded by a false ihave is not looked at. Its other branch is no such place.
-        return have ? undefined : false;
+        return have;
       },
-      lower: (call) => ({ op: "const", value: true, span: call.node.span }),
+      lower: (call) => ({ op: "const", value: call.constant ?? false, span: call.node.span }),
     },
   ],
   evaluation: {
