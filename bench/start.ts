@@ -4,13 +4,13 @@
  */
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { join, resolve } from "node:path";
 import { ended, figure, shown } from "./measure.ts";
 import { harakaMissing, startHaraka } from "./peers/haraka.ts";
 import { policyFor, startPostern } from "./peers/postern.ts";
 import { postfixMissing, startPostfix } from "./peers/postfix.ts";
 import type { SubjectOptions } from "./peers/subject.ts";
+import { startPinger } from "./pinger.ts";
 import { ruleScript } from "./policy-rules.ts";
 import type { BenchOptions, Report, Table } from "./report.ts";
 
@@ -45,9 +45,9 @@ export async function run({ quick, peers }: BenchOptions): Promise<Report> {
 async function reload(): Promise<Table> {
   const subject = await startPostern({ job: { kind: "hold" }, workers: 1 });
   try {
-    const stop = await pinger(subject.port);
+    const stop = await startPinger(subject.port);
     const quiet = await stop();
-    const again = await pinger(subject.port);
+    const again = await startPinger(subject.port);
     // The event of the rules is added to the default policy's; a comment makes each reload a new one.
     writeFileSync(join(subject.folder, "policy.script"), `${policyFor({ kind: "hold" })}${ruleScript(rules)}`);
     const started = performance.now();
@@ -63,31 +63,4 @@ async function reload(): Promise<Table> {
   } finally {
     await subject.stop();
   }
-}
-
-/** Says NOOP again and again; the answer stops it, after a second at least, and tells the longest wait in ms. */
-async function pinger(port: number): Promise<() => Promise<number>> {
-  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
-  let longest = 0;
-  let asked = 0;
-  await new Promise((resolve) => socket.once("data", resolve));
-  const begun = performance.now();
-  const ask = (): void => {
-    asked = performance.now();
-    socket.write("NOOP\r\n");
-  };
-  socket.on("data", () => {
-    longest = Math.max(longest, performance.now() - asked);
-    setTimeout(ask, 1);
-  });
-  socket.on("error", () => {
-    longest = Number.POSITIVE_INFINITY;
-  });
-  ask();
-  return async () => {
-    const rest = 1_000 - (performance.now() - begun);
-    if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
-    socket.destroy();
-    return longest;
-  };
 }
