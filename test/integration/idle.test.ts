@@ -20,6 +20,8 @@ after(() => lab.close());
 const batch = 100;
 /** Sessions before those that are counted. */
 const warmUp = 1_000;
+/** A machine busy with other tests is no reason to end idle sessions early here. */
+const overload = { loopDelayMs: [20_000, 30_000, 40_000] };
 const script = 'event onDataReceived { hold ("idle test"); }';
 
 /** Resident memory of all workers, KiB. */
@@ -71,7 +73,7 @@ async function idle(gateway: Gateway, port: number, sessions: number, open: () =
 }
 
 test("5,000 idle sessions in plain text take at most 16 KiB each", { timeout: 120_000 }, async (t) => {
-  const gateway = await lab.gateway({}, script);
+  const gateway = await lab.gateway({ overload }, script);
   const each = await idle(gateway, gateway.port, 5_000, () => connect(gateway.port, "127.0.0.1"));
   t.diagnostic(`${each.toFixed(1)} KiB a session`);
   assert.ok(each <= 16, `${each.toFixed(1)} KiB a session`);
@@ -87,6 +89,7 @@ test("2,000 idle sessions under TLS take what Node's TLS takes", { timeout: 180_
   const plain = await freePort();
   const gateway = await lab.gateway(
     {
+      overload,
       listeners: [
         { address: `127.0.0.1:${plain}` },
         { address: `127.0.0.1:${port}`, tls: { ...files, mode: "implicit" } },
