@@ -61,6 +61,17 @@ export async function readMessage(source: MessageSource, budget: Budget): Promis
   return { fields, body: rest(body as Buffer, chunks) };
 }
 
+/** The header section alone; the rest of the source is not read, and the source is closed. */
+export async function readHeader(source: MessageSource, budget: Budget): Promise<HeaderField[]> {
+  if (source instanceof Uint8Array) return splitMessage(source, budget).fields;
+  const chunks = source[Symbol.asyncIterator]();
+  try {
+    return (await readMessage({ [Symbol.asyncIterator]: () => chunks }, budget)).fields;
+  } finally {
+    await chunks.return?.(undefined);
+  }
+}
+
 async function* rest(first: Buffer, chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield first;
   for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;

@@ -6,13 +6,14 @@ import type { Budget } from "../config/budget.ts";
 import { printable } from "../message/outcome.ts";
 import { parseMessage } from "../message/parse.ts";
 import type { SharedState } from "../state/types.ts";
-import type { Network } from "./address.ts";
+import { inNetwork, type Network, parseAddress } from "./address.ts";
 import { type Authentication, summariseDkim } from "./authenticate.ts";
+import { checkBimi } from "./bimi.ts";
 import { checkDnsbl, checkDnsLists, type DnsList } from "./dnsbl.ts";
 import { verifyDomainKeys } from "./domainkeys.ts";
 import type { GeoIp } from "./geoip/geoip.ts";
 import { checkGreylist, type GreylistOptions } from "./greylist.ts";
-import { type MessageSource, readMessage } from "./message.ts";
+import { type MessageSource, readHeader, readMessage } from "./message.ts";
 import { checkSenderMx } from "./mx.ts";
 import { checkReverseDns } from "./rdns.ts";
 import type { SpfInput, SpfResult } from "./spf/check.ts";
@@ -26,11 +27,19 @@ export interface MethodServices {
   state: SharedState;
   geoip: GeoIp | undefined;
   /** undefined: greylisting is off and everybody passes. */
-  greylist: GreylistOptions | undefined;
+  greylist: GreylistSettings | undefined;
   /** What checkDNSLists and checkURILists ask; absent: nothing. */
   dnsLists?: DnsListSettings;
   /** Historic DomainKeys (RFC 4870): off unless true; checkDomainKey then answers "none". */
   domainKeys?: boolean;
+}
+
+/** Greylisting with the clients and mail that it leaves out. */
+export interface GreylistSettings extends GreylistOptions {
+  /** Networks of clients that never wait. */
+  skip?: readonly Network[];
+  /** Mail that SPF passes does not wait. */
+  skipSpfPass?: boolean;
 }
 
 /** The configured lists. */
@@ -155,15 +164,17 @@ export const methods: Readonly<Record<string, Method>> = {
   checkGreylist: {
     source: "memory",
     reads: ["remoteSmtpIp", "mailFrom", "rcptTo", "authUser"],
-    async run({ ctx, from, read, services }) {
-      if (services.greylist === undefined) return { GreylistResult: "pass" };
+    async run({ ctx, from, read, services, spf }) {
+      const { greylist } = services;
+      if (greylist === undefined) return { GreylistResult: "pass" };
       const input = {
         ip: read("remoteSmtpIp"),
         mailFrom: read("mailFrom"),
         rcptTo: read("rcptTo"),
         authUser: read("authUser"),
+        exempt: await isExempt(senderOf(read), greylist, spf),
       };
-      const { result } = await checkGreylist(input, services.greylist, services.state, ctx.now());
+      const { result } = await checkGreylist(input, greylist, services.state, ctx.now());
       from("greylist in the shared state");
       return { GreylistResult: result };
     },
@@ -188,6 +199,16 @@ export const methods: Readonly<Record<string, Method>> = {
     reads: sender,
     run: async ({ authentication, read }) => ({ ARCResult: (await authentication(senderOf(read))).arc.result }),
   },
+  checkBIMI: {
+    source: "message",
+    reads: sender,
+    async run({ authentication, ctx, message, read }) {
+      const all = await authentication(senderOf(read));
+      const fields = await readHeader(message(), ctx.budget);
+      const { location, result } = await checkBimi(fields, all, ctx);
+      return { BIMIResult: result, BIMILocation: location };
+    },
+  },
   checkDomainKey: {
     source: "message",
     reads: [],
@@ -198,6 +219,16 @@ export const methods: Readonly<Record<string, Method>> = {
     },
   },
 };
+
+async function isExempt(
+  sender: Sender,
+  { skip = [], skipSpfPass = false }: GreylistSettings,
+  spf: Asked["spf"],
+): Promise<boolean> {
+  const address = parseAddress(sender.ip);
+  if (address !== undefined && skip.some((network) => inNetwork(address, network))) return true;
+  return skipSpfPass && (await spf(sender)).result === "pass";
+}
 
 const noLists: DnsListSettings = { zones: [], skip: [], uriZones: [] };
 

@@ -508,6 +508,8 @@ export const configSchema = z.strictObject({
       window: duration("10m"),
       lifetime: duration("36d"),
       autoWhitelist: z.number().int().min(0).default(5),
+      skip: z.array(z.string()).default([]).describe("networks of clients that never wait"),
+      skipSpfPass: z.boolean().default(false).describe("mail that SPF passes does not wait"),
     })
     .prefault({}),
   geoip: z

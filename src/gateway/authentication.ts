@@ -14,9 +14,12 @@ import { levelHeaders } from "../scanners/scores.ts";
 /** Fields in which our scanners leave their levels, lower case. */
 const levelFields = new Set(Object.values(levelHeaders).map((name) => name.toLowerCase()));
 
+/** Fields in which a receiver tells its readers what BIMI found. */
+const indicatorFields = new Set(["bimi-location", "bimi-indicator"]);
+
 /**
- * The section without the fields that only we may write: those that claim our authserv-id (RFC 8601 §5), and the levels
- * of scanners unless `trusted` sent them (RFC 5235 §2 builds on them). The same octets when there is none.
+ * The section without the fields that only we may write: those that claim our authserv-id (RFC 8601 §5), and, unless
+ * `trusted` sent them, the levels of scanners (RFC 5235 §2 builds on them) and what BIMI found. The same octets when there is none.
  */
 export function withoutForgedFields(
   header: Buffer,
@@ -27,7 +30,7 @@ export function withoutForgedFields(
   const ours = new Set([authservId.toLowerCase()]);
   const forged = fields.filter(
     ({ lower, bytes }) =>
-      (!trusted && levelFields.has(lower)) ||
+      (!trusted && (levelFields.has(lower) || indicatorFields.has(lower))) ||
       (lower === "authentication-results" &&
         isForgedAuthenticationResults({ name: lower, raw: bytes.toString("latin1").trimEnd() }, ours)),
   );

@@ -62,12 +62,11 @@ export function createFacts(options: FactsOptions): Facts {
     ...{ resolver, budget: live.budget, hostName: live.config.server.name, now: Date.now },
   });
   const services = (live: Live, about: Record<string, string>): FactServices => {
-    const { enabled, delay, window, lifetime, autoWhitelist } = live.config.greylist;
     return {
       ctx: checkContext(live),
       state,
       geoip,
-      greylist: enabled ? { delayMs: delay, windowMs: window, lifetimeMs: lifetime, autoWhitelist } : undefined,
+      greylist: live.greylist,
       dnsLists: live.dnsLists,
       domainKeys: live.config.authentication.domainKeys,
       onRecord: (record) => logRecord(log, record, about),

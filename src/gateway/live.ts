@@ -5,7 +5,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { type Network, parseNetwork } from "../checks/address.ts";
-import type { DnsListSettings } from "../checks/methods.ts";
+import type { DnsListSettings, GreylistSettings } from "../checks/methods.ts";
 import type { Budget } from "../config/budget.ts";
 import type { Config } from "../config/schema.ts";
 import type { Names } from "../delivery/expand.ts";
@@ -31,6 +31,8 @@ export interface Live extends Names {
   readonly sieve: readonly CompiledSieve[];
   readonly globalScripts: ReadonlyMap<string, string>;
   readonly dnsLists: DnsListSettings;
+  /** undefined: greylisting is off. */
+  readonly greylist: GreylistSettings | undefined;
   /** Client is in relay.trustedNetworks. */
   trusts(ip: string): boolean;
   /** Mail for the domain (lower case) is taken from everyone and passed on. */
@@ -80,7 +82,8 @@ export function makeLive(compiled: Compiled): Live {
     hasBackEnd: (address) => frontEnd !== null && rewriting.userMaps.some((map) => map.find(address) !== undefined),
     resolve: (address) => directory.resolve(address),
     reverse: (address) => rewriting.srs?.reverse(address),
-    dnsLists: { ...config.dnsLists, skip: config.dnsLists.skip.map(networkOf) },
+    dnsLists: { ...config.dnsLists, skip: config.dnsLists.skip.map((text) => networkOf("dnsLists.skip", text)) },
+    greylist: greylistOf(config),
     trusts: (ip) => trusted.has(ip),
     relaysFor: (domain) => relayed.has(domain),
   };
@@ -112,8 +115,17 @@ function tokenVerifier(tokens: NonNullable<Config["tokens"]>): JwtVerifier {
   return new JwtVerifier({ issuer, audience, userClaim, keys });
 }
 
-function networkOf(text: string): Network {
+function greylistOf({ greylist }: Config): GreylistSettings | undefined {
+  const { autoWhitelist, delay, enabled, lifetime, skip, skipSpfPass, window } = greylist;
+  if (!enabled) return undefined;
+  return {
+    ...{ delayMs: delay, windowMs: window, lifetimeMs: lifetime, autoWhitelist, skipSpfPass },
+    skip: skip.map((text) => networkOf("greylist.skip", text)),
+  };
+}
+
+function networkOf(key: string, text: string): Network {
   const network = parseNetwork(text);
-  if (network === undefined) throw new RangeError(`dnsLists.skip: ${text} is no network`);
+  if (network === undefined) throw new RangeError(`${key}: ${text} is no network`);
   return network;
 }

@@ -11,7 +11,7 @@ import { authorDomains } from "../checks/authenticate.ts";
 import { authenticationResultsOf } from "../checks/authres.ts";
 import { Keyring } from "../checks/dkim/keyring.ts";
 import { type SigningKey, signDkim } from "../checks/dkim/sign.ts";
-import { type HeaderField, type Message, readMessage } from "../checks/message.ts";
+import { type HeaderField, type Message, readHeader, readMessage } from "../checks/message.ts";
 import type { CheckContext } from "../checks/types.ts";
 import type { Seal, SignatureRequest } from "../delivery/types.ts";
 import { domainOf } from "../message/envelope.ts";
@@ -78,7 +78,7 @@ export function createSeal(options: SigningOptions): Seal {
     if (asked.length === 0 && sealing === null && (!ours || config.dkim.length === 0)) return body;
 
     const read = (): Promise<Message> => readMessage(asSent(body), budget);
-    const { fields } = await headerOf(body, budget);
+    const fields = await readHeader(asSent(body), budget);
     const keys = await keysFor(message, fields, asked, ours);
     const timestamp = Math.floor(Date.now() / 1_000);
     const signatures = keys.length === 0 ? [] : await signDkim(await read(), keys, { timestamp });
@@ -104,16 +104,6 @@ export function createSeal(options: SigningOptions): Seal {
 
 function field(name: string, value: string): HeaderField {
   return { name: name.toLowerCase(), raw: `${name}: ${value}` };
-}
-
-/** The header alone: the stream is left after its first chunks. */
-async function headerOf(body: BodySource, budget: Live["budget"]): Promise<Message> {
-  const source = asSent(body);
-  try {
-    return await readMessage(source, budget);
-  } finally {
-    await source.return(undefined); // the rest is not read, and a file must not stay open
-  }
 }
 
 /** The octets of DATA before dot-stuffing: what the recipient's verifier will see. */

@@ -341,6 +341,12 @@ export const variables: readonly VariableRow[] = [
     "Result of checkBIMI.",
     { lifetime: "message", source: "§5.8", producer: "checkBIMI", origin: "dname" },
   ),
+  row("BIMILocation", text, { onProcessing: "ro" }, "Address of the indicator that checkBIMI found.", {
+    lifetime: "message",
+    source: "ours",
+    producer: "checkBIMI",
+    origin: "ours",
+  }),
   // §5.6 outgoing; in onRcptTo a route override for the recipient at hand (§8.1)
   row(
     "remoteSmtpHost",

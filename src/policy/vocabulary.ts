@@ -162,10 +162,15 @@ export const methods: readonly MethodRow[] = [
     origin: "ours",
     source: "ours",
   }),
-  lookup("checkBIMI", ["onProcessing"], "message", [], { BIMIResult: "temperror" }, "Looks for a BIMI record.", {
-    origin: "dname",
-    source: "§5.8",
-  }),
+  lookup(
+    "checkBIMI",
+    ["onProcessing"],
+    "message",
+    [],
+    { BIMIResult: "temperror", BIMILocation: "" },
+    "Looks for the BIMI record of an author whose DMARC policy passes and is enforced.",
+    { origin: "dname", source: "§5.8" },
+  ),
   lookup(
     "executeFilters",
     [...incoming, "onProcessing"],

@@ -29,7 +29,7 @@ test("what is refused", () => {
 
 test("hostile values are read or refused in no time", () => {
   const length = 250_000;
-  const started = performance.now();
+  const started = process.cpuUsage();
   for (const value of [
     `${"(".repeat(length)}`,
     `a.test; spf=pass ${"(a)".repeat(length / 3)}`,
@@ -46,7 +46,8 @@ test("hostile values are read or refused in no time", () => {
     parseAuthenticationResults(value);
     isForgedAuthenticationResults({ name: "authentication-results", raw: `X: ${value}` }, new Set(["a.test"]));
   }
-  assert.ok(performance.now() - started < 2_000, `${performance.now() - started} ms`);
+  const { user } = process.cpuUsage(started);
+  assert.ok(user < 2_000_000, `${user} µs of processor time`);
 });
 
 test("versions, comments, folds and none", () => {
