@@ -5,7 +5,15 @@
  */
 import { explanationJson, explanationText } from "../workbench/play/explanation.ts";
 import { play } from "../workbench/play/play.ts";
-import { findRecord, playRecord, policyOf, recordedJson, recordedText } from "../workbench/play/recorded.ts";
+import {
+  findRecord,
+  laterRecords,
+  laterText,
+  playRecord,
+  policyOf,
+  recordedJson,
+  recordedText,
+} from "../workbench/play/recorded.ts";
 import { readSession } from "../workbench/play/session.ts";
 import { RuleTrace } from "../workbench/play/trace.ts";
 import { fileArgument, guarded, jsonOf, readArguments, reasonOf, recordsArgument, UsageError } from "./arguments.ts";
@@ -82,10 +90,19 @@ async function recorded({ id, file, records, config, json }: RecordedQuestion, i
   );
   try {
     const record = await findRecord(dir, id);
+    const later = record.later ? [] : await laterRecords(dir, id);
+    if (record.later?.context === "sieve") {
+      io.out(json ? `${JSON.stringify(record, null, 2)}\n` : `${laterText(record).trimStart()}\n`);
+      return 0;
+    }
     const policy = file === undefined ? policyOf(dir, record) : loadPolicy(file, io, json);
     if (!policy) return 1;
     const played = await playRecord(record, policy);
-    io.out(json ? `${JSON.stringify(recordedJson(played, policy), null, 2)}\n` : recordedText(played, policy));
+    if (json) io.out(`${JSON.stringify({ ...recordedJson(played, policy), later }, null, 2)}\n`);
+    else
+      io.out(
+        `${recordedText(played, policy)}${later.length > 0 ? `\nlater\n${later.map(laterText).join("\n")}\n` : ""}`,
+      );
     return 0;
   } catch (error) {
     io.err(`postern explain: ${reasonOf(error)}\n`);

@@ -107,6 +107,8 @@ type Assumed = z.output<typeof answers>;
 class Replay {
   readonly report: ReplayReport;
   damaged = 0;
+  /** Records of Sieve scripts. */
+  #sieve = 0;
   readonly #policy: LoadedPolicy;
   readonly #old: LoadedPolicy | undefined;
   readonly #lists: NonNullable<DecideOptions["inList"]>;
@@ -124,7 +126,10 @@ class Replay {
   }
 
   async records(batch: ReadonlyArray<Mail["record"]>): Promise<void> {
-    for (const record of batch) await this.#one(record, {});
+    for (const record of batch) {
+      if (record.later?.context === "sieve") this.#sieve++;
+      else await this.#one(record, {});
+    }
   }
 
   async mail({ record, strings }: Mail): Promise<void> {
@@ -170,6 +175,7 @@ class Replay {
     for (const [what, count] of missing) {
       out.push("", `note: ${what} is not in the records of ${count} decisions: it counted as failed`);
     }
+    if (this.#sieve > 0) out.push("", `note: ${this.#sieve} decisions of Sieve scripts left out: bodies are not kept`);
     if (cut > 0) out.push("", `note: ${cut} records were cut by a limit`);
     if (this.damaged > 0) out.push("", `note: ${this.damaged} damaged or too large, left out`);
     return `${out.join("\n")}\n`;

@@ -34,6 +34,17 @@ export function answerOf(
   return refusal ?? own;
 }
 
+/** What an event after reception chose beside its verdict; "" when it chose nothing. */
+export function effectOf(event: EventName, session: PolicySession): string {
+  if (event === "onRelay") {
+    const route = session.route();
+    return route ? printable(`route ${route.host || "by MX"} port ${route.port}`) : "no route of its own";
+  }
+  if (event === "onDeliverySuccess") return printable(`report "${session.read("dsnSubject")}"`);
+  if (event !== "onDeliveryFailure" && event !== "onTemporaryDeliveryFailure") return "";
+  return session.read("sendNdr") === "no" ? "no report" : printable(`report "${session.read("ndrSubject")}"`);
+}
+
 /** What one event means for the mail, in a word. */
 export function verdictOf(result: EventResult, answer: Outcome | undefined): Verdict {
   if (answer && answer.code >= 400) return answer.temporary ? "tmpreject" : "reject";

@@ -12,14 +12,20 @@ import type { EventName, EventResult, PolicyContext, PolicySession } from "../po
 import type { OnProcessing } from "../processing/policy-filter.ts";
 import type { DeliveryResult, QueuedMessage, ReportPolicy, ReportText } from "../queue/types.ts";
 import type { MessageFacts, ShownMessage } from "./facts.ts";
+import { laterSession } from "./later-record.ts";
 import type { Live } from "./live.ts";
+import type { Recording } from "./recording.ts";
 import { replyOf } from "./verdict.ts";
 
 export interface MessageEventsOptions {
   live(): Live;
   /** Facts for events of one message; `shown` when the body is at hand. */
   facts(message: QueuedMessage, shown?: ShownMessage): MessageFacts;
+  /** The recorder; undefined: nothing is recorded. */
+  recording(): Recording | undefined;
 }
+
+type Later = Exclude<PolicyContext, "smtpIn">;
 
 const noResult: EventResult = Object.freeze({ action: "", explanation: "", origin: "", effects: [] });
 
@@ -31,21 +37,21 @@ export interface MessageEvents {
 }
 
 export function createMessageEvents(options: MessageEventsOptions): MessageEvents {
-  const open = (context: PolicyContext, event: EventName, message: QueuedMessage): PolicySession | undefined => {
-    const { program } = options.live();
+  const open = (context: Later, event: EventName, message: QueuedMessage): PolicySession | undefined => {
+    const { program, budget } = options.live();
     if (program.isEmpty(event)) return undefined;
-    return program.session(context, options.facts(message), message.exports);
+    return laterSession(options.recording(), program, context, options.facts(message), message, budget);
   };
 
   return {
     processing() {
       if (options.live().program.isEmpty("onProcessing")) return undefined;
       return async (message, parsed, content) => {
-        const { program } = options.live();
+        const { program, budget } = options.live();
         if (program.isEmpty("onProcessing")) return noResult;
         const facts = options.facts(message, { parsed, content });
         try {
-          const session = program.session("smtpProc", facts, message.exports);
+          const session = laterSession(options.recording(), program, "smtpProc", facts, message, budget);
           session.input("mailFrom", message.envelope.mailFrom);
           session.input("mailFromDomain", domainOf(message.envelope.mailFrom));
           session.input("mailFromUser", localPartOf(message.envelope.mailFrom));
@@ -94,8 +100,8 @@ export function createMessageEvents(options: MessageEventsOptions): MessageEvent
     message: QueuedMessage,
     results: DeliveryResult[],
   ): Promise<ReportText | undefined> {
-    const { config, program } = options.live();
-    const session = program.session("smtpProc", options.facts(message), message.exports);
+    const { config, program, budget } = options.live();
+    const session = laterSession(options.recording(), program, "smtpProc", options.facts(message), message, budget);
     const inputs: Record<string, string> = {
       mailFrom: message.envelope.mailFrom,
       mailFromDomain: domainOf(message.envelope.mailFrom),

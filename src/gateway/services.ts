@@ -31,6 +31,7 @@ import { type Logger, moduleLogger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { deliveryOptions, destinationLimits } from "./delivery-options.ts";
 import { createFacts } from "./facts.ts";
+import { recordSieve } from "./later-record.ts";
 import { openListeners } from "./listeners.ts";
 import { type Live, makeLive } from "./live.ts";
 import { openManageSieve } from "./managesieve.ts";
@@ -121,14 +122,21 @@ export async function startServices(plan: WorkerPlan): Promise<Services> {
     const scanners = openScanners(live);
     closers.push(() => scanners.close());
     const facts = createFacts({ live: () => live, resolver, state, geoip, lists, scanner: scanners.find, log });
-    const events = createMessageEvents({ live: () => live, facts: facts.ofMessage });
+    const events = createMessageEvents({
+      live: () => live,
+      facts: facts.ofMessage,
+      recording: () => observers.recording,
+    });
     const policyServices = new PolicyServices(config.policyServices, budget, moduleLogger(log, "SMTP-IN"));
     closers.push(() => policyServices.close());
     const scripts = config.managesieve && new ScriptDatabase(join(config.data, "sieve", "scripts.db"));
     if (scripts) closers.push(() => scripts.close());
     const openLists: SieveChainOptions["openLists"] = (files) => lists.openNamed(files);
     const sieveLog = moduleLogger(log, "PROCESSING");
-    const sieve = await createSieveChain(live, { scripts, state, store, openLists, log: sieveLog });
+    const sieve = await createSieveChain(live, {
+      ...{ scripts, state, store, openLists, log: sieveLog },
+      ran: (run) => observers.recording && recordSieve(observers.recording, run),
+    });
     const reports = await Reports.open(config, budget, moduleLogger(log, "GATEWAY"));
     closers.push(() => reports.close());
     const seal = createSeal({ live: () => live, context: facts.checkContext, log: moduleLogger(log, "SMTP-OUT") });

@@ -11,7 +11,7 @@ import type { Config } from "../config/schema.ts";
 import { splitSubaddress } from "../delivery/local.ts";
 import { domainOf } from "../message/envelope.ts";
 import type { Filter } from "../processing/filter.ts";
-import { type SieveFilterOptions, sieveFilter } from "../processing/sieve-filter.ts";
+import { type SieveFilterOptions, type SieveRan, sieveFilter } from "../processing/sieve-filter.ts";
 import { AccountMailboxes } from "../processing/sieve-mailboxes.ts";
 import { compileSieveScripts, sieveFilters } from "../processing/sieve-scripts.ts";
 import type { QueuedMessage } from "../queue/types.ts";
@@ -89,6 +89,8 @@ export interface SieveChainOptions {
   /** Opens the named lists of a configuration. */
   openLists: (files: Readonly<Record<string, string>>) => Promise<SieveLists>;
   log: Logger;
+  /** Is told of each run of a script. */
+  ran(run: SieveRan): void;
 }
 
 /** Compiled scripts of accounts that are kept; the one unused for longest goes first. */
@@ -134,7 +136,7 @@ export async function createSieveChain(live: Live, given: SieveChainOptions): Pr
   };
 }
 
-function optionsOf(live: Live, lists: SieveLists, { state, log, store }: SieveChainOptions) {
+function optionsOf(live: Live, lists: SieveLists, { state, log, store, ran }: SieveChainOptions) {
   const { config, budget, isLocal, globalScripts } = live;
   const { delimiter } = config.domains.subaddress;
   return {
@@ -143,6 +145,7 @@ function optionsOf(live: Live, lists: SieveLists, { state, log, store }: SieveCh
     hostName: config.server.name,
     state,
     log,
+    ran,
     isLocal: (address: string) => isLocal(domainOf(address)),
     accountOf: (address: string) => splitSubaddress(address, delimiter).account,
     relayFolders: config.policy.relayFolders,

@@ -45,6 +45,8 @@ export interface SieveFilterOptions {
   hostName: string;
   state: Pick<SharedState, "get">;
   log: Logger;
+  /** Is told of each run. */
+  ran?: (run: SieveRan) => void;
   /** Whether mail for this address is stored here. */
   isLocal: (address: string) => boolean;
   /** Folder hints for recipients stored elsewhere; off = a warning and keep. */
@@ -56,6 +58,13 @@ export interface SieveFilterOptions {
   lists?: SieveLists;
   /** What the store has for an account; asked only by scripts that ask about mailboxes. */
   mailboxes?: (account: string) => Promise<AccountMailboxes>;
+}
+
+export interface SieveRan {
+  script: SieveScript;
+  message: QueuedMessage;
+  recipient: string;
+  result: SieveResult;
 }
 
 /** Folder that a relayed message should go to at the next server. */
@@ -117,6 +126,7 @@ class SieveRun {
         "Sieve script failed; implicit keep",
       );
     }
+    this.#options.ran?.({ script: this.#script, message: this.#message, recipient: recipient.address, result });
     return this.#decide(result, recipient);
   }
 

@@ -128,3 +128,60 @@ test("an NDR names the decision; redacted fields don't reach the disk", { timeou
   assert.match(report, new RegExp(`^X-Postern-Decision: ${sent!.id}\r?$`, "m"));
   await gateway.kill("SIGTERM");
 });
+
+const laterPolicy = `event onProcessing {
+  if (contains (header ("Subject"), "win")) { tag ("prize"); }
+}
+event onRelay {
+  if (is (rcptToDomain, "out.test")) { set (remoteSmtpHost, "[127.0.0.1]"); set (remoteSmtpPort, "1"); }
+}
+event onDeliveryFailure {
+  if (contains (ndrRcptFailInfo, "4")) { set (ndrSubject, "It failed"); }
+  if (is (mailFrom, "silent@local.test")) { set (sendNdr, "no"); }
+}
+`;
+
+test("relay, failure and Sieve are recorded, explained, flipped and replayed", { timeout: 60_000 }, async () => {
+  writeFileSync(join(lab.folder, "server.sieve"), 'require "fileinto"; if header "subject" "hello" { keep; }\n');
+  const gateway = await lab.gateway(
+    {
+      record: { enabled: true, idsInReplies: true },
+      policy: { smtpFilters: "policy.script", sieve: [{ level: "server", file: join(lab.folder, "server.sieve") }] },
+      queue: { firstRetry: "1s", maxRetry: "1s", attempts: 1 },
+      accounts: [{ address: "user@local.test" }],
+    },
+    laterPolicy,
+  );
+  const text = "Subject: hello\n\nhi\n";
+  const sent = await sendMessage(gateway.port, { from: "user@local.test", to: ["x@out.test"], text });
+  const id = /\[([0-9a-z]{13})\]/.exec(sent.at(-1)!)![1]!;
+  const later = await until("the report's record", () => {
+    const { out } = gateway.postern("explain", "--id", id);
+    return /onDeliveryFailure/.test(out) && out.slice(out.indexOf("\nlater\n"));
+  });
+  assert.match(later, /^ {2}\w{13} \S+ sieve \S*server\.sieve for x@out\.test: accept, keep$/m);
+  assert.match(later, /^ {2}\w{13} \S+ onProcessing: accept$/m);
+  assert.match(later, /^ {2}\w{13} \S+ onRelay for out\.test: accept, route \[?127\.0\.0\.1\]? port 1$/m);
+  assert.match(later, /^ {2}\w{13} \S+ onDeliveryFailure for x@out\.test: accept, report "It failed"$/m);
+
+  const idOf = (event: string): string => new RegExp(`^ {2}(\\w{13}) \\S+ ${event}`, "m").exec(later)![1]!;
+  const failure = gateway.postern("explain", "--id", idOf("onDeliveryFailure")).out;
+  assert.match(failure, /line 8: yes\n {6}true {2}contains \(ndrRcptFailInfo, "4"\)/);
+  assert.match(failure, /mailFrom "silent@local\.test" instead of "user@local\.test": .*, no report/);
+  const relay = gateway.postern("explain", "--id", idOf("onRelay")).out;
+  assert.match(
+    relay,
+    /one change that would flip it\n {2}rcptToDomain ".*" instead of "out\.test": .*route by MX port 25/,
+  );
+  assert.match(
+    gateway.postern("explain", "--id", idOf("sieve")).out,
+    /^\w{13} .*server\.sieve for x@out\.test: accept, keep\n$/,
+  );
+
+  writeFileSync(join(gateway.folder, "new.script"), laterPolicy.replace('"1")', '"2")').replace("silent@", "user@"));
+  const replayed = gateway.postern("replay", "--policy", "new.script").out;
+  assert.match(replayed, /1 × onRelay: route \[?127\.0\.0\.1\]? port 1 → route \[?127\.0\.0\.1\]? port 2/);
+  assert.match(replayed, /1 × onDeliveryFailure: report "It failed" → no report/);
+  assert.match(replayed, /note: \d+ decisions of Sieve scripts left out/);
+  await gateway.kill("SIGTERM");
+});

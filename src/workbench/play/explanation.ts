@@ -55,7 +55,7 @@ export function explanationText(played: Played, module: Module, source: string):
     out.push("", `${event.event}${event.about ? ` (${event.about})` : ""}`);
     out.push(...eventText(event, module, source).map((line) => `  ${line}`));
   }
-  out.push("", "replies");
+  if (replies.length > 0) out.push("", "replies");
   for (const reply of replies) {
     const text = printable(reply.text);
     out.push(`  ${reply.command}`, `    ${reply.code} ${reply.enhanced} ${text}   [${reply.by}]`);

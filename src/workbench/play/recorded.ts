@@ -19,6 +19,7 @@ import type { Played } from "./play.ts";
 import { RuleTrace } from "./trace.ts";
 
 const shownFlips = 10;
+const shownLater = 100;
 
 export async function findRecord(dir: string, id: string): Promise<DecisionRecord> {
   for await (const batch of readRecords(dir, { having: `"id":${JSON.stringify(id)}` })) {
@@ -26,6 +27,15 @@ export async function findRecord(dir: string, id: string): Promise<DecisionRecor
     if (record) return record;
   }
   throw new Error(`there is no record ${printable(id)} in ${dir}`);
+}
+
+/** What was decided later about the message that a decision let in, in order of time. */
+export async function laterRecords(dir: string, id: string): Promise<DecisionRecord[]> {
+  const found: DecisionRecord[] = [];
+  for await (const batch of readRecords(dir, { having: `"of":${JSON.stringify(id)}` })) {
+    for (const record of batch) if (record.later?.of === id && found.length < shownLater) found.push(record);
+  }
+  return found.sort((a, b) => a.time - b.time);
 }
 
 /** The policy that decided a record. */
@@ -57,7 +67,7 @@ export async function playRecord(record: DecisionRecord, loaded: LoadedPolicy): 
   const inList = openLists(policy.lists, folder, budgetDefaults);
   const { decision, missing } = await decide(policy, record, {
     inList,
-    open: (facts) => policy.tracedSession("smtpIn", facts, {}, trace),
+    open: (facts, context, exports) => policy.tracedSession(context, facts, { ...exports }, trace),
     before: () => trace.begin(),
     after(event, result, _session, recipient) {
       played.events.push({
@@ -73,7 +83,7 @@ export async function playRecord(record: DecisionRecord, loaded: LoadedPolicy): 
     },
   });
   const { code, text, by, at } = decision;
-  played.replies.push({ command: at, code, enhanced: "", text, by });
+  if (!record.later) played.replies.push({ command: at, code, enhanced: "", text, by });
   played.missing = [...missing];
   if (record.cut) played.notes.push("a limit cut this record: the path may differ from the one taken");
   if (policy.hash !== record.policy) played.notes.push(`decided by policy ${record.policy}, shown under another`);
@@ -83,7 +93,17 @@ export async function playRecord(record: DecisionRecord, loaded: LoadedPolicy): 
   return { record, played, flips: await nearestFlips(policy, record, { inList }) };
 }
 
-export function recordedJson({ record, played, flips }: RecordedDecision, { policy, source }: LoadedPolicy): unknown {
+/** One line a decision: for those of a message's later life, and for Sieve, whose runs are not played again. */
+export function laterText({ id, time, steps, decision, later }: DecisionRecord): string {
+  const { verdict, at, by, code, text, effect } = decision;
+  const inputs = steps[0]?.in ?? {};
+  const about = inputs.rcptTo ?? inputs.rcptToDomain ?? inputs.ndrRcptAddress ?? inputs.dsnRcptAddress ?? "";
+  const what = later?.context === "sieve" ? by : `${at}${by === "engine" ? "" : ` by ${by}`}`;
+  const words = [verdict, ...(code >= 400 && text !== "" ? [text] : []), ...(effect ? [effect] : [])].join(", ");
+  return printable(`  ${id} ${new Date(time).toISOString()} ${what}${about === "" ? "" : ` for ${about}`}: ${words}`);
+}
+
+export function recordedJson({ record, played, flips }: RecordedDecision, { policy, source }: LoadedPolicy): object {
   const { id, time, ms, session, facts, decision } = record;
   return {
     ...{ id, time: new Date(time).toISOString(), ms, session, decision, facts: facts.map(factJson) },
@@ -94,10 +114,10 @@ export function recordedJson({ record, played, flips }: RecordedDecision, { poli
 
 export function recordedText({ record, played, flips }: RecordedDecision, { policy, source }: LoadedPolicy): string {
   const { id, time, ms, session, decision } = record;
-  const { verdict, at, by, code, text } = decision;
+  const { verdict, at, by, code, text, effect } = decision;
   const out = [
     `decision ${id} of ${new Date(time).toISOString()}, session ${session}, ${ms} ms`,
-    `${verdict} at ${at} by ${by}${code >= 400 ? `: ${code} ${text}` : ""}`,
+    `${verdict} at ${at} by ${by}${code >= 400 ? `: ${code} ${text}` : ""}${effect ? `: ${effect}` : ""}`,
     "",
     explanationText(played, policy.module, source).trimEnd(),
     "",
@@ -131,5 +151,7 @@ function sourcesOf([name, , , , from]: Fact): readonly string[] {
 }
 
 function flipText({ fact, from, to, decision }: FlipCause): string {
-  return printable(`  ${fact} "${to}" instead of "${from}": ${decision.verdict} at ${decision.at} by ${decision.by}`);
+  return printable(
+    `  ${fact} "${to}" instead of "${from}": ${decision.verdict} at ${decision.at} by ${decision.by}${decision.effect ? `, ${decision.effect}` : ""}`,
+  );
 }

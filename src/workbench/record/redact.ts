@@ -15,7 +15,9 @@ export class Redactor {
 
   /** `fields`: names of variables, or "header:subject"; `key`: secret of this installation. */
   constructor(fields: readonly string[], key: string) {
-    this.#variables = new Set(fields.filter((field) => !field.startsWith("header:")).map((f) => f.toLowerCase()));
+    const named = fields.filter((field) => !field.startsWith("header:")).map((f) => f.toLowerCase());
+    // Reports name the recipient under other names.
+    this.#variables = new Set([...named, ...(named.includes("rcptto") ? ["ndrrcptaddress", "dsnrcptaddress"] : [])]);
     this.#headers = fields.filter((f) => f.startsWith("header:")).map((f) => f.slice("header:".length).toLowerCase());
     this.#key = key;
   }
@@ -31,6 +33,9 @@ export class Redactor {
     });
     const copy = { ...record, facts, ...(header === undefined ? {} : { header }) };
     const values = new Set<string>();
+    for (const [name, value] of Object.entries(record.later?.exports ?? {})) {
+      if (value !== "" && this.#variables.has(name.toLowerCase())) values.add(value);
+    }
     for (const step of record.steps) {
       for (const [name, value] of Object.entries(step.in ?? {})) {
         if (value !== "" && this.#variables.has(name.toLowerCase())) values.add(value);

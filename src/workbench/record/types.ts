@@ -47,6 +47,18 @@ export interface Decision {
   by: string;
   /** One letter a recipient, in order: a accepted, d discarded, r refused, t refused for now. */
   recipients: string;
+  /** What a later event chose beside its verdict: the route, the report, the actions of a Sieve script. */
+  effect?: string;
+}
+
+/** An event after reception, in a session of its own. */
+export interface Later {
+  context: "smtpProc" | "smtpOut" | "sieve";
+  /** Id of the decision that let the message in; "" when that was not recorded. */
+  of: string;
+  queueId: string;
+  /** Variables that the message brought along. */
+  exports: Readonly<Record<string, string>>;
 }
 
 export interface DecisionRecord {
@@ -67,5 +79,7 @@ export interface DecisionRecord {
   size?: number;
   /** A limit cut the record: it can't be decided again in full. */
   cut?: true;
+  /** Set when this is not the reception of a message. */
+  later?: Later;
   decision: Decision;
 }

@@ -4,10 +4,17 @@
  * leaves out because it follows from the rest is made again here. Failure: what the program asks and the record can't
  * answer counts as a failed look-up and is named in `missing`; a program over its budget decides tmpreject, as it would live.
  */
-import { answerOf, Judge, noResult } from "../../gateway/decision.ts";
+import { answerOf, effectOf, Judge, noResult } from "../../gateway/decision.ts";
 import { domainOf, localPartOf } from "../../message/envelope.ts";
 import { outcome } from "../../message/outcome.ts";
-import type { EventName, EventResult, FactSource, PolicyProgram, PolicySession } from "../../policy/types.ts";
+import type {
+  EventName,
+  EventResult,
+  FactSource,
+  PolicyContext,
+  PolicyProgram,
+  PolicySession,
+} from "../../policy/types.ts";
 import { TapeFacts, type TapeOptions } from "../record/facts.ts";
 import type { Decision, DecisionRecord, Step } from "../record/types.ts";
 import { headersOf } from "./headers.ts";
@@ -20,7 +27,7 @@ export interface DecideOptions {
   /** Answers to what the record does not know; see TapeOptions. */
   assume?: TapeOptions["assume"];
   /** Opens the session; for a traced one. */
-  open?(facts: FactSource): PolicySession;
+  open?(facts: FactSource, context: PolicyContext, exports: Readonly<Record<string, string>>): PolicySession;
   before?(event: EventName): void;
   after?(event: EventName, result: EventResult, session: PolicySession, recipient: string): void;
 }
@@ -47,15 +54,25 @@ export function decide(
     ...(strings ? { strings } : {}),
     ...(assume ? { assume } : {}),
   });
-  const session = options.open?.(facts) ?? program.session("smtpIn", facts);
+  const { context = "smtpIn", exports = {} } = record.later ?? {};
+  if (context === "sieve") throw new Error("what a Sieve script said can't be decided again: bodies are not kept");
+  const session = options.open?.(facts, context, exports) ?? program.session(context, facts, exports);
   const run = new Run(program, session, options);
-  const finish = (): Redecision => ({ decision: run.judge.decision(), missing: facts.missing });
+  const effect = (): string => (record.later ? effectOf(record.decision.at, session) : "");
+  const finish = (): Redecision => {
+    const found = effect();
+    return {
+      decision: { ...run.judge.decision(), ...(found === "" ? {} : { effect: found }) },
+      missing: facts.missing,
+    };
+  };
   const done = run.steps(stepsOf(record), 0);
   return done ? done.then(finish) : finish();
 }
 
 /** The steps of the record, with the events of the message that the recorded policy had no rules for. */
 function stepsOf(record: DecisionRecord): Step[] {
+  if (record.later) return record.steps;
   const commands = record.steps.filter(({ event }) => !dataEvents.includes(event));
   const data = record.steps.filter(({ event }) => dataEvents.includes(event));
   if (record.size === undefined && data.length === 0) return commands;

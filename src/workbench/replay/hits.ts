@@ -31,6 +31,7 @@ export async function hitsOf(
   const inList = openLists(policy.lists, folder, budgetDefaults);
   let until = performance.now() + turnMs;
   for (const record of records) {
+    if (record.later?.context === "sieve") continue;
     const seen = new Map<number, boolean>();
     const trace: Trace = {
       test() {},
@@ -40,9 +41,10 @@ export async function hitsOf(
         seen.set(offset, seen.get(offset) === true || detail === "then");
       },
     };
-    const open = (facts: Parameters<typeof policy.tracedSession>[1]) =>
-      policy.tracedSession("smtpIn", facts, {}, trace);
-    const decided = await decide(policy, record, { inList, open });
+    const decided = await decide(policy, record, {
+      inList,
+      open: (facts, context, exports) => policy.tracedSession(context, facts, { ...exports }, trace),
+    });
     for (const [offset, hit] of seen) taken.set(offset, (taken.get(offset) ?? 0) + Number(hit));
     for (const what of decided.missing) missing.add(what);
     if (performance.now() < until) continue;

@@ -51,7 +51,8 @@ export async function nearestFlips(
     const { decision, missing } = await decide(policy, change.record, options);
     // A check that was answered then and isn't now would be a second change.
     if ([...missing].some((name) => answered.has(name))) continue;
-    if (decision.verdict === before.verdict && decision.recipients === before.recipients) continue;
+    const same = (["verdict", "recipients", "effect"] as const).every((part) => decision[part] === before[part]);
+    if (same) continue;
     done.add(change.fact);
     flips.push({ fact: change.fact, from: change.from, to: change.to, decision });
   }
@@ -152,7 +153,8 @@ function* inputChanges(
       values.add(`someone.else${at < 0 ? "" : from.slice(at)}`);
     }
     if (name === "remoteSmtpIp") values.add("192.0.2.1");
-    if (name === "ehloHost") values.add("other.invalid");
+    if (name === "ehloHost" || name === "rcptToDomain") values.add("other.invalid");
+    if (name === "ndrRcptFailInfo") values.add("other");
     for (const to of values) {
       if (to === from) continue;
       const changed: Step = { ...step, in: { ...step.in, [name]: to } };

@@ -83,6 +83,7 @@ export class ReplayReport {
 
 function changeOf(before: Decision, after: Decision): string | undefined {
   if (before.verdict !== after.verdict) return `${before.verdict} → ${after.verdict}`;
+  if (before.effect !== after.effect) return `${before.at}: ${before.effect ?? ""} → ${after.effect ?? ""}`;
   if (before.recipients !== after.recipients) return `recipients ${before.recipients} → ${after.recipients}`;
   return undefined;
 }
