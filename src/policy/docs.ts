@@ -167,7 +167,8 @@ const trying = `## Trying a policy
 \`\`\`
 
 Every part may be left out. A check without an answer counts as failed; a list of answers gives one for each call.
-\`trusted\`, \`hostName\`, \`size\` and \`relay\` (variables preset in onRelay) complete it.
+\`trusted\`, \`hostName\`, \`size\`, \`relay\` (variables preset in onRelay) and \`connect.certificate\` (\`subject\`,
+\`issuer\`, \`fingerprint\`, \`verified\`: what the client showed under TLS) complete it.
 
 \`postern test PATH\` runs files \`NAME.test.yaml\` beside \`NAME.script\`: \`tests:\`, each with \`name\`, \`session\` and
 \`expect\`; \`defaults:\` holds what all sessions share, \`script:\` another script. Expectations, each optional:
