@@ -128,6 +128,7 @@ export const budgetDefaults = {
   convertedBody: 64 * 1024 * 1024,
   userMapLines: 100_000,
   backEndAnswers: 10_000,
+  ldapEntries: 10_000,
   addressMapLines: 100_000,
   expandedRecipients: 10_000,
   stsPolicyBytes: 64 * 1024,

@@ -231,6 +231,7 @@ function withAbsolutePaths(config: Config, directory: string): Config {
       globalScripts: config.managesieve.globalScripts && absolute(config.managesieve.globalScripts),
     },
     tokens: config.tokens === null ? null : { ...config.tokens, keys: absolute(config.tokens.keys) },
+    ldap: config.ldap && { ...config.ldap, ca: config.ldap.ca && absolute(config.ldap.ca) },
     domains: {
       ...config.domains,
       userMaps: config.domains.userMaps.map((map) => ({ ...map, file: absolute(map.file) })),

@@ -297,6 +297,27 @@ export const configSchema = z.strictObject({
       }),
     )
     .default([]),
+  ldap: z
+    .strictObject({
+      url: z.string().regex(/^ldaps?:\/\/[^\s/]+$/, 'write "ldap://host:port" or "ldaps://host:port"'),
+      startTls: z.boolean().default(false).describe("StartTLS on an ldap: connection; the certificate must be valid"),
+      ca: filePath.nullable().default(null).describe("PEM file of trusted roots instead of the built-in ones"),
+      bindDn: z.string().default("").describe("who searches; empty = anonymous"),
+      password: z.string().default(""),
+      base: z.string().describe("where to search, with all below it"),
+      mailAttributes: z
+        .array(z.string().min(1))
+        .min(1)
+        .default(["mail", "mailAlternateAddress"])
+        .describe("hold addresses; the first value of the first one is the account's name"),
+      hostAttribute: z.string().min(1).default("mailHost").describe("names the back end, for userMap"),
+      accounts: z.boolean().default(true).describe("entries are accounts of local domains and log in by a bind"),
+      userMap: z.boolean().default(false).describe("entries with a host are a user map, asked after the files"),
+      timeout: duration("5s"),
+    })
+    .nullable()
+    .default(null)
+    .describe("a directory of users beside `accounts`"),
   tokens: z
     .strictObject({
       issuer: z.string().min(1).describe("the token's iss"),

@@ -16,7 +16,7 @@ import type { NextHop } from "./types.ts";
 
 export interface BackEndsOptions {
   /** The hop that user maps give an address; undefined when no map has it. */
-  hopOf(address: string): NextHop | undefined;
+  hopOf(address: string): NextHop | undefined | Promise<NextHop | undefined>;
   open(hop: NextHop, timeouts: Partial<Timeouts>): Promise<SmtpConnection>;
   budget: Pick<Budget, "backEndAnswers">;
   now?: () => number;
@@ -50,7 +50,7 @@ export class BackEnds {
     const known = this.#answers.get(key);
     if (known && known.until > this.#now()) return known.refusal;
     this.#answers.delete(key);
-    const hop = this.#options.hopOf(address);
+    const hop = await this.#options.hopOf(address);
     if (hop === undefined) return undefined;
     let answer: Outcome;
     try {
@@ -70,7 +70,7 @@ export class BackEnds {
 
   /** Logs in at the user's back end with what the user said; only with a password, which a challenge never shows. */
   async authenticate({ username, password, authzid }: Credentials): Promise<AuthVerdict & { outcome?: Outcome }> {
-    const hop = this.#options.hopOf(username);
+    const hop = await this.#options.hopOf(username);
     if (hop === undefined || password === undefined || password === "") return refusedLogIn;
     const user = username.toLowerCase();
     if (authzid !== "" && authzid.toLowerCase() !== user) return refusedLogIn;

@@ -36,7 +36,7 @@ export interface DelivererOptions {
   /** Recipient domains (lower case) delivered to the store. */
   isLocal(domain: string): boolean;
   /** Front-end node: a user map has the address, so it is not local; default none. */
-  hasBackEnd?(address: string): boolean;
+  hasBackEnd?(address: string): boolean | Promise<boolean>;
   /** Policy's onRelay. */
   relayPolicy?: RelayPolicy;
   routes?: Readonly<Record<string, string>>;
@@ -141,9 +141,16 @@ class Delivery implements PostalDeliverer {
   }
 
   async deliver(message: QueuedMessage, recipients: QueuedRecipient[], body: BodySource): Promise<DeliveryResult[]> {
-    const local = recipients.filter((recipient) => this.#router.isLocal(recipient));
-    const remote = local.length === 0 ? recipients : recipients.filter((recipient) => !this.#router.isLocal(recipient));
+    const [local, remote]: [QueuedRecipient[], QueuedRecipient[]] = [[], []];
     const work: Array<Promise<DeliveryResult[]>> = [];
+    for (const recipient of recipients) {
+      try {
+        const here = this.#router.isLocal(recipient);
+        ((typeof here === "boolean" ? here : await here) ? local : remote).push(recipient);
+      } catch (error) {
+        work.push(this.#guard([recipient], () => Promise.reject(error))); // a directory that can't be asked
+      }
+    }
     if (local.length > 0) {
       work.push(this.#guard(local, async () => this.#stored(await this.#local.deliver(message, local, body))));
     }
@@ -152,8 +159,14 @@ class Delivery implements PostalDeliverer {
   }
 
   destinationOf(message: QueuedMessage, recipient: QueuedRecipient): string | Promise<string> {
-    if (this.#router.isLocal(recipient)) return "store";
+    const local = this.#router.isLocal(recipient);
+    if (local instanceof Promise) return local.then((here) => (here ? "store" : this.#siteFor(message, recipient)));
+    return local ? "store" : this.#siteFor(message, recipient);
+  }
+
+  #siteFor(message: QueuedMessage, recipient: QueuedRecipient): string | Promise<string> {
     const hop = this.#router.routeNow(recipient);
+    if (hop instanceof Promise) return hop.then((found) => this.#siteOf(found));
     if (hop) return this.#siteOf(hop);
     return this.#router.routeAll(message, [recipient]).then(([asked]) => this.#siteOf(asked!));
   }

@@ -15,7 +15,7 @@ import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
 export interface Names {
   isLocal(domain: string): boolean;
   /** A back end of its own serves the address (docs/reference/routing.md, "Front-end nodes"). */
-  hasBackEnd(address: string): boolean;
+  hasBackEnd(address: string): boolean | Promise<boolean>;
   /** What a local address stands for: itself for an account, [] when it does not exist. */
   resolve(address: string): readonly string[] | Promise<readonly string[]>;
   /** Whom a bounce to an SRS address of ours is for; undefined for all other addresses. */
@@ -86,7 +86,7 @@ async function follow(start: string, names: Names): Promise<string[] | Outcome> 
       seen.add(lower);
       const original = names.reverse(address);
       if (original !== undefined) ends.add(original);
-      else if (!isServed(address, names) || names.hasBackEnd(address)) ends.add(address);
+      else if (!isServed(address, names) || (await names.hasBackEnd(address))) ends.add(address);
       else {
         for (const target of await names.resolve(address)) {
           // An address that stands for itself is an account.

@@ -28,7 +28,7 @@ export interface RouteSettings {
   /** Recipient domains delivered to the store. */
   isLocal(domain: string): boolean;
   /** Front-end node: a user map has the address, so it is not local, whatever its domain. */
-  hasBackEnd(address: string): boolean;
+  hasBackEnd(address: string): boolean | Promise<boolean>;
   relayPolicy: RelayPolicy | undefined;
   /** Recipient domain (lower case) → next hop text. */
   routes: Readonly<Record<string, string>>;
@@ -55,14 +55,16 @@ export class Router {
     this.#settings = settings;
   }
 
-  isLocal(recipient: QueuedRecipient): boolean {
+  isLocal(recipient: QueuedRecipient): boolean | Promise<boolean> {
     const { isLocal, hasBackEnd } = this.#settings;
     const { address, route } = recipient;
-    return route === undefined && isLocal(domainOf(address)) && !hasBackEnd(address);
+    if (route !== undefined || !isLocal(domainOf(address))) return false;
+    const served = hasBackEnd(address);
+    return served instanceof Promise ? served.then((elsewhere) => !elsewhere) : !served;
   }
 
-  /** The next hop of a recipient that is not local, when it can be told without asking policy. */
-  routeNow(recipient: QueuedRecipient): NextHop | undefined {
+  /** The next hop of a recipient that is not local, when it can be told without asking policy; it may come later. */
+  routeNow(recipient: QueuedRecipient): NextHop | Promise<NextHop> | undefined {
     if (this.#settings.relayPolicy) return undefined;
     return this.#choose(recipient.address, domainOf(recipient.address), undefined, recipient.route);
   }
@@ -79,7 +81,7 @@ export class Router {
           decision = this.#ask(message, domain, recipient.route ?? nothing);
           decisions.set(key, decision);
         }
-        const hop = this.#choose(recipient.address, domain, await decision, recipient.route);
+        const hop = await this.#choose(recipient.address, domain, await decision, recipient.route);
         const signatures = (await decision)?.signatures;
         return signatures === undefined ? hop : { ...hop, signatures };
       }),
@@ -87,7 +89,7 @@ export class Router {
   }
 
   /** What user maps say of an address, and nothing else. */
-  backEndOf(address: string): NextHop | undefined {
+  backEndOf(address: string): NextHop | undefined | Promise<NextHop | undefined> {
     return byUserMap(address, this.#settings.userMaps, this.#defaults(domainOf(address)));
   }
 
@@ -113,13 +115,13 @@ export class Router {
     domain: string,
     decision: RelayDecision | undefined,
     override: RouteOverride | undefined,
-  ): NextHop {
+  ): NextHop | Promise<NextHop> {
     if (domain === "") {
       const parts = { code: 550, enhanced: "5.1.3", text: "the recipient address has no domain", origin: "engine" };
       return errorHop(domain, outcome.reject(parts));
     }
     if (decision?.refused) return errorHop(domain, decision.refused);
-    const { routes, userMaps, smartHosts, tlsByDomain } = this.#settings;
+    const { routes, userMaps, tlsByDomain } = this.#settings;
     const defaults = this.#defaults(domain);
     const set = decision?.route ?? override;
     if (set && set.host !== "") {
@@ -128,6 +130,14 @@ export class Router {
     const route = routes[domain];
     if (route !== undefined) return withSource(parseNextHop(route, defaults, "domains.routes"), set);
     const backEnd = byUserMap(address, userMaps, defaults);
+    if (backEnd instanceof Promise) return backEnd.then((hop) => this.#orBeyond(hop, defaults, set));
+    return this.#orBeyond(backEnd, defaults, set);
+  }
+
+  /** The back end of a user map, or what comes after the maps. */
+  #orBeyond(backEnd: NextHop | undefined, defaults: HopDefaults, set: RouteOverride | undefined): NextHop {
+    const { smartHosts, tlsByDomain } = this.#settings;
+    const { domain } = defaults;
     if (backEnd !== undefined) return withSource(backEnd, set);
     if (smartHosts.length > 0) {
       const [first, ...others] = orderSmartHosts(smartHosts, defaults);
@@ -139,10 +149,20 @@ export class Router {
 }
 
 /** The first map that has the address decides. */
-function byUserMap(address: string, maps: readonly UserMap[], defaults: HopDefaults): NextHop | undefined {
-  for (const map of maps) {
+function byUserMap(
+  address: string,
+  maps: readonly UserMap[],
+  defaults: HopDefaults,
+): NextHop | undefined | Promise<NextHop | undefined> {
+  for (const [index, map] of maps.entries()) {
+    const hop = (host: string): NextHop => parseNextHop(host, defaults, `user map ${map.name}`);
     const host = map.find(address);
-    if (host !== undefined) return parseNextHop(host, defaults, `user map ${map.name}`);
+    if (host instanceof Promise) {
+      return host.then((found) =>
+        found === undefined ? byUserMap(address, maps.slice(index + 1), defaults) : hop(found),
+      );
+    }
+    if (host !== undefined) return hop(host);
   }
   return undefined;
 }

@@ -14,7 +14,12 @@ import { parseNextHop } from "./next-hop.ts";
 export interface UserMap {
   /** Has no blanks. */
   readonly name: string;
-  /** Next hop text for a full address, or undefined. A directory-backed map is another implementation of this. */
+  /** Next hop text for a full address, or undefined. A directory's answer comes later, and rejects when there is none. */
+  find(address: string): string | undefined | Promise<string | undefined>;
+}
+
+/** A map whose answer is at hand. */
+export interface FileUserMap extends UserMap {
   find(address: string): string | undefined;
 }
 
@@ -33,7 +38,11 @@ interface Row {
 }
 
 /** @param text the file's content, @param name the map's name for logs and errors */
-export function parseUserMap(text: string, name: string, budget: Pick<Budget, "regexBytes" | "userMapLines">): UserMap {
+export function parseUserMap(
+  text: string,
+  name: string,
+  budget: Pick<Budget, "regexBytes" | "userMapLines">,
+): FileUserMap {
   const lines = text.split(/\r?\n/);
   if (lines.length > budget.userMapLines) throw new BudgetExceeded("userMapLines", budget.userMapLines, name);
   const rows: Row[] = [];
@@ -46,6 +55,18 @@ export function parseUserMap(text: string, name: string, budget: Pick<Budget, "r
     name,
     find: (address) => rows.find((row) => row.pattern.test(address))?.host,
   };
+}
+
+/** Whether one of the maps has the address. */
+export function isMapped(maps: readonly UserMap[], address: string): boolean | Promise<boolean> {
+  for (const [index, map] of maps.entries()) {
+    const host = map.find(address);
+    if (host instanceof Promise) {
+      return host.then((found) => found !== undefined || isMapped(maps.slice(index + 1), address));
+    }
+    if (host !== undefined) return true;
+  }
+  return false;
 }
 
 export async function loadUserMap(
@@ -61,13 +82,18 @@ function parseRow(line: string, name: string, number: number, budget: Pick<Budge
   if (!parts) throw new UserMapError(name, number, "write a pattern, a blank and a back-end host");
   const host = parts[2]!;
   try {
-    parseNextHop(host, { domain: "", tls: "opportunistic", localAddress: "" }, name);
     // Addresses are compared without regard to case: local parts that differ only in case are one mailbox in practice.
-    return { pattern: compileRegex(parts[1]!, "ascii", budget), host: host.replace(withoutBrackets, "$1[$2]") };
+    return { pattern: compileRegex(parts[1]!, "ascii", budget), host: backEndHop(host, name) };
   } catch (error) {
     if (error instanceof RangeError || error instanceof RegexError || error instanceof BudgetExceeded) {
       throw new UserMapError(name, number, error.message);
     }
     throw error;
   }
+}
+
+/** A back end's host as next hop text. Throws RangeError for what is none. */
+export function backEndHop(host: string, map: string): string {
+  parseNextHop(host, { domain: "", tls: "opportunistic", localAddress: "" }, map);
+  return host.replace(withoutBrackets, "$1[$2]");
 }

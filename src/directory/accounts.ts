@@ -6,7 +6,7 @@
  */
 import { domainOf, localPartOf } from "../message/envelope.ts";
 import { decoyHash, isPasswordHash, verifyPassword } from "./password.ts";
-import type { AuthVerdict, Credentials, Directory, StoredSecret, TokenVerifier } from "./types.ts";
+import type { AccountSource, AuthVerdict, Credentials, Directory, StoredSecret, TokenVerifier } from "./types.ts";
 
 export interface Account {
   address: string;
@@ -26,6 +26,8 @@ export interface AccountsOptions {
   /** alias address → target addresses (distribution lists, role addresses); "@domain" is a catch-all. */
   aliases?: Readonly<Record<string, readonly string[]>>;
   tokens?: TokenVerifier;
+  /** Knows further accounts of the local domains. */
+  elsewhere?: AccountSource;
   /** Who gets mail for postmaster where nobody else is named; default postmaster at the first local domain. */
   postmaster?: string;
   /** Separates the user from the detail of a subaddress (RFC 5233); default "", no subaddresses. */
@@ -50,6 +52,7 @@ export class AccountDirectory implements Directory {
   private readonly tokens: TokenVerifier | undefined;
   private readonly delimiter: string;
   private readonly postmaster: string;
+  private readonly elsewhere: AccountSource | undefined;
   private running = 0;
   private readonly waiting: Array<() => void> = [];
 
@@ -57,6 +60,7 @@ export class AccountDirectory implements Directory {
     this.domains = new Set(options.localDomains.map((domain) => domain.toLowerCase()));
     this.tokens = options.tokens;
     this.delimiter = options.subaddressDelimiter ?? "";
+    this.elsewhere = options.elsewhere;
     const [first = ""] = this.domains;
     this.postmaster = options.postmaster?.toLowerCase() ?? `postmaster@${first}`;
     for (const account of options.accounts) this.add(account);
@@ -82,26 +86,48 @@ export class AccountDirectory implements Directory {
     return this.domains.has(domain.toLowerCase().replace(/\.$/, ""));
   }
 
-  resolve(address: string): readonly string[] {
+  resolve(address: string): readonly string[] | Promise<readonly string[]> {
     const wanted = this.canonical(address);
+    const named = this.named(wanted);
+    if (named !== undefined) return named;
+    return this.elsewhere !== undefined && this.domains.has(domainOf(wanted))
+      ? this.resolveElsewhere(this.elsewhere, wanted)
+      : this.resolveOther(wanted);
+  }
+
+  exists(address: string): boolean | Promise<boolean> {
+    const found = this.resolve(address);
+    return found instanceof Promise ? found.then((targets) => targets.length > 0) : found.length > 0;
+  }
+
+  /** What the configuration has under this address, with or without its detail. */
+  private named(wanted: string): readonly string[] | undefined {
     if (this.accounts.has(wanted)) return [wanted];
     const targets = this.targets.get(wanted);
     if (targets) return targets;
     const user = this.withoutDetail(wanted);
     // An account keeps the detail, which may name a folder; an alias has nothing to do with it.
-    if (user !== wanted && this.accounts.has(user)) return [wanted];
-    const others = this.targets.get(user) ?? this.targets.get(`@${domainOf(wanted)}`);
-    if (others) return others;
+    return user !== wanted && this.accounts.has(user) ? [wanted] : this.targets.get(user);
+  }
+
+  private async resolveElsewhere(source: AccountSource, wanted: string): Promise<readonly string[]> {
+    const account = await source.find(wanted);
+    if (account !== undefined) return [account];
+    const user = this.withoutDetail(wanted);
+    if (user !== wanted && (await source.find(user)) === user) return [wanted];
+    return this.resolveOther(wanted);
+  }
+
+  private resolveOther(wanted: string): readonly string[] {
     const domain = domainOf(wanted);
+    const all = this.targets.get(`@${domain}`);
+    if (all) return all;
     const served = this.domains.has(domain);
     // RFC 5321 §4.5.1: there is a postmaster at every domain served here.
     if (served && localPartOf(wanted) === "postmaster") return [this.postmaster];
     // A gateway may not know the users of a domain that it takes mail for: then each address stands for itself.
-    return (served && !this.populated.has(domain)) || wanted === this.postmaster ? [wanted] : [];
-  }
-
-  exists(address: string): boolean {
-    return this.resolve(address).length > 0;
+    const unknown = served && this.elsewhere === undefined && !this.populated.has(domain);
+    return unknown || wanted === this.postmaster ? [wanted] : [];
   }
 
   private withoutDetail(address: string): string {
@@ -135,6 +161,9 @@ export class AccountDirectory implements Directory {
       return secrets.some((secret) => secret && credentials.verify!(secret)) ? name : undefined;
     }
     if (credentials.password === undefined) return undefined;
+    if (account === undefined && this.elsewhere !== undefined && this.isLocal(domainOf(name))) {
+      return (await this.elsewhere.verify(name, credentials.password)) ? this.elsewhere.find(name) : undefined;
+    }
     const matches = await this.verify(credentials.password, account?.password ?? decoyHash);
     return matches && account?.password !== undefined ? name : undefined;
   }

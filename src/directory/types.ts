@@ -43,6 +43,13 @@ export interface Directory {
   maySendAs(user: string, address: string): boolean;
 }
 
+/** Accounts kept outside (ldap.ts). Every method rejects when they can't be asked about. */
+export interface AccountSource {
+  /** The account that an address stands for, in lower case; undefined when there is none. */
+  find(address: string): Promise<string | undefined>;
+  verify(address: string, password: string): Promise<boolean>;
+}
+
 /** Checks a bearer token (XOAUTH2, OAUTHBEARER). Answers the account it stands for, undefined when it isn't valid. */
 export interface TokenVerifier {
   verify(token: string): Promise<string | undefined>;

@@ -23,7 +23,7 @@ export function deliveryOptions(
     isLocal: (domain) => directory.isLocal(domain),
     hasBackEnd: (address) => live.hasBackEnd(address),
     routes: domains.routes,
-    userMaps: rewriting.userMaps,
+    userMaps: live.userMaps,
     smartHosts: smartHosts(config),
     tls: relay.startTls,
     tlsByDomain: relay.tls.byDomain,

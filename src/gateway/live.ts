@@ -9,11 +9,13 @@ import type { DnsListSettings, GreylistSettings } from "../checks/methods.ts";
 import type { Budget } from "../config/budget.ts";
 import type { Config } from "../config/schema.ts";
 import type { Names } from "../delivery/expand.ts";
+import { isMapped, type UserMap } from "../delivery/user-map.ts";
 import { AccountDirectory } from "../directory/accounts.ts";
 import { type Jwk, JwtVerifier } from "../directory/jwt.ts";
 import type { PolicyProgram } from "../policy/types.ts";
 import type { CompiledSieve } from "../processing/sieve-scripts.ts";
 import { NetworkSet } from "../smtp/incoming/access.ts";
+import { makeLdap } from "./ldap.ts";
 import type { Rewriting } from "./rewriting.ts";
 import type { OfferedMechanisms } from "./session-settings.ts";
 import type { Compiled } from "./snapshot.ts";
@@ -28,6 +30,8 @@ export interface Live extends Names {
   /** SASL mechanisms that the accounts' stored secrets allow, upper case. */
   readonly authMechanisms: OfferedMechanisms;
   readonly rewriting: Rewriting;
+  /** In the order they are asked. */
+  readonly userMaps: readonly UserMap[];
   readonly sieve: readonly CompiledSieve[];
   readonly globalScripts: ReadonlyMap<string, string>;
   readonly dnsLists: DnsListSettings;
@@ -45,6 +49,8 @@ export function makeLive(compiled: Compiled): Live {
   const trusted = new NetworkSet(config.relay.trustedNetworks);
   const relayed = new Set(config.domains.relay);
   const { frontEnd } = config.domains;
+  const ldap = makeLdap(config, budget, rewriting.ldapCa);
+  const userMaps = [...rewriting.userMaps, ...(ldap.userMap ? [ldap.userMap] : [])];
   const mechanisms = mechanismsOf(config);
   // A relay without local domains keeps its postmaster's mail, unless that is somebody else's (RFC 5321 §4.5.1).
   const { local, relay } = config.domains;
@@ -53,6 +59,7 @@ export function makeLive(compiled: Compiled): Live {
   const directory = new AccountDirectory({
     localDomains: lonely ? [config.server.name] : local,
     ...(config.server.postmaster === "" ? {} : { postmaster: config.server.postmaster }),
+    ...(ldap.accounts ? { elsewhere: ldap.accounts } : {}),
     subaddressDelimiter: config.domains.subaddress.delimiter,
     accounts: config.accounts.map(({ address, password, scram, plain }) => ({
       address,
@@ -79,7 +86,8 @@ export function makeLive(compiled: Compiled): Live {
     sieve: compiled.sieve,
     globalScripts: compiled.globalScripts,
     isLocal: (domain) => directory.isLocal(domain),
-    hasBackEnd: (address) => frontEnd !== null && rewriting.userMaps.some((map) => map.find(address) !== undefined),
+    userMaps,
+    hasBackEnd: (address) => frontEnd !== null && isMapped(userMaps, address),
     resolve: (address) => directory.resolve(address),
     reverse: (address) => rewriting.srs?.reverse(address),
     dnsLists: { ...config.dnsLists, skip: config.dnsLists.skip.map((text) => networkOf("dnsLists.skip", text)) },
@@ -90,8 +98,9 @@ export function makeLive(compiled: Compiled): Live {
 }
 
 /** Strongest first: clients tend to take the first one that they know. */
-function mechanismsOf({ accounts, tokens, domains }: Config): string[] {
-  const passwords = domains.frontEnd?.authenticate || accounts.some(({ password }) => password !== "");
+function mechanismsOf({ accounts, tokens, domains, ldap }: Config): string[] {
+  const passwords =
+    domains.frontEnd?.authenticate || ldap?.accounts || accounts.some(({ password }) => password !== "");
   return [
     ...(accounts.some(({ scram }) => scram !== undefined) ? ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"] : []),
     ...(passwords ? ["PLAIN", "LOGIN"] : []),

@@ -132,11 +132,11 @@ class Reception implements SessionHandler {
     for (const [name, value] of Object.entries(certificateInputs(clientCertificate))) this.#policy.input(name, value);
   }
 
-  onAuth(credentials: Credentials): Promise<{ ok: boolean; user: string; outcome?: Outcome }> {
-    if (this.#live.config.domains.frontEnd?.authenticate && this.#live.hasBackEnd(credentials.username)) {
-      return this.#services.backEnds().authenticate(credentials);
-    }
-    return this.#directory.authenticate(credentials);
+  onAuth(credentials: Credentials): MaybePromise<{ ok: boolean; user: string; outcome?: Outcome }> {
+    if (!this.#live.config.domains.frontEnd?.authenticate) return this.#directory.authenticate(credentials);
+    return then(this.#live.hasBackEnd(credentials.username), (mapped) =>
+      mapped ? this.#services.backEnds().authenticate(credentials) : this.#directory.authenticate(credentials),
+    );
   }
 
   lookupSecret(username: string, scheme: StoredSecret["scheme"]): MaybePromise<StoredSecret | undefined> {
@@ -161,11 +161,14 @@ class Reception implements SessionHandler {
   }
 
   onRcptTo(envelope: Envelope, recipient: Recipient): MaybePromise<Answer> {
+    return then(this.#live.hasBackEnd(recipient.address), (mapped) => this.#rcptTo(envelope, recipient, mapped));
+  }
+
+  #rcptTo(envelope: Envelope, recipient: Recipient, mapped: boolean): MaybePromise<Answer> {
     const domain = domainOf(recipient.address);
     // RFC 5321 §4.5.1: postmaster without a domain is ours.
     // A bounce to an SRS address of ours is led back to the sender it was made for, so it is ours as well.
     const bounce = envelope.mailFrom === "" && this.#live.reverse(recipient.address) !== undefined;
-    const mapped = this.#live.hasBackEnd(recipient.address);
     const local = domain === "" || bounce || mapped || this.#directory.isLocal(domain);
     const policy = this.#policy;
     policy.input("rcptTo", recipient.address);

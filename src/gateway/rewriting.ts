@@ -24,6 +24,8 @@ export interface Rewriting {
   disclaimer: Filter | undefined;
   /** Trusted roots for outgoing TLS instead of the built-in ones. */
   ca: string | undefined;
+  /** Trusted roots for the LDAP directory. */
+  ldapCa: string | undefined;
   /** Addresses that get a blind copy of a message. */
   copiesFor(mailFrom: string, recipients: readonly Recipient[]): string[];
 }
@@ -31,7 +33,8 @@ export interface Rewriting {
 /** Files that `makeRewriting` needs the text of. */
 export function rewritingFiles(config: Config): string[] {
   const { sender, recipient } = config.rewriting;
-  const named = [sender, recipient, config.relay.tls.ca, ...config.domains.userMaps.map((map) => map.file)];
+  const authorities = [config.relay.tls.ca, config.ldap?.ca ?? null];
+  const named = [sender, recipient, ...authorities, ...config.domains.userMaps.map((map) => map.file)];
   return named.filter((file) => file !== null);
 }
 
@@ -50,6 +53,7 @@ export function makeRewriting(config: Config, budget: Budget, files: Readonly<Re
     disclaimer:
       rewriting.disclaimer === null ? undefined : disclaimerFilter(noticeOf(rewriting.disclaimer), local, budget),
     ca: relay.tls.ca === null ? undefined : textOf(relay.tls.ca),
+    ldapCa: config.ldap?.ca ? textOf(config.ldap.ca) : undefined,
     copiesFor: copyRules(rewriting.copies),
   };
 }
