@@ -11,7 +11,7 @@ function failures(report: SvtestReport): string[] {
   return report.tests.filter((t) => t.outcome === "failed").map((t) => `${t.name}: ${t.reason}`);
 }
 
-for (const file of globSync(["*.svtest", "../../rules/*.svtest"], { cwd: folder }).sort()) {
+for (const file of globSync(["*.svtest", "rfc/*.svtest", "../../rules/*.svtest"], { cwd: folder }).sort()) {
   test(file, async () => {
     const report = await runSvtest(join(folder, file));
     deepEqual(failures(report), []);

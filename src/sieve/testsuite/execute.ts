@@ -11,7 +11,7 @@ import { abuseReport, notification } from "../replies/notification.ts";
 import { redirection } from "../replies/redirection.ts";
 import { rejectionReport } from "../replies/rejection.ts";
 import { vacationReply } from "../replies/vacation.ts";
-import type { Action, Result } from "../result.ts";
+import type { Action, FileTarget, NotifyAction, Result, VacationAction } from "../result.ts";
 import type { SieveSettings } from "../settings.ts";
 import type { World } from "./world.ts";
 
@@ -51,24 +51,17 @@ function carryOutOne(action: Action, around: Surroundings): string | undefined {
     case "keep":
       keep(action.mail, action.flags ?? around.flags, around);
       return undefined;
-    case "fileinto": {
-      const problem = world.store(
-        action.folder,
-        action.mail.bytes,
-        stored(action.flags ?? around.flags, action.mail),
-        action.create,
-      );
-      return problem && `fileinto action: failed to store into mailbox '${action.folder}': ${problem}`;
-    }
+    case "fileinto":
+      return file("fileinto", action, action.mail.bytes, stored(action.flags ?? around.flags, action.mail), world);
     case "redirect":
       return send(redirection(action, envelope, settings), world);
     case "reject":
     case "ereject":
       return send(rejectionReport(action, envelope, settings), world);
     case "vacation":
-      return send(vacationReply(action, envelope, settings).send, world);
+      return sendWithCopy(vacationReply(action, envelope, settings).send, action, world);
     case "notify":
-      return send(notification(action, envelope, settings), world);
+      return sendWithCopy(notification(action, envelope, settings), action, world);
     case "report":
       return send(abuseReport(action, envelope, settings), world);
     case "discard":
@@ -82,6 +75,31 @@ export function keep(mail: Mail, flags: readonly string[], { world }: Surroundin
 
 function send(outgoing: OutgoingMessage | undefined, world: World): undefined {
   for (const to of outgoing?.to ?? []) world.outbox.push({ from: outgoing!.from, to, message: outgoing!.message });
+}
+
+/** RFC 8580: a copy of what was sent, and of nothing else. */
+function sendWithCopy(sent: OutgoingMessage | undefined, { action, fcc }: Composing, world: World): string | undefined {
+  send(sent, world);
+  if (sent === undefined || fcc === undefined) return undefined;
+  return file(`${action} :fcc`, fcc, sent.message, fcc.flags ?? [], world);
+}
+
+type Composing = Pick<VacationAction | NotifyAction, "action" | "fcc">;
+
+/** Why a message could not be filed; RFC 8579 §4: the folder with the special use goes before the named one. */
+function file(
+  what: string,
+  target: FileTarget,
+  message: Buffer,
+  flags: readonly string[],
+  world: World,
+): string | undefined {
+  const { folder, specialUse, create } = target;
+  const name = (specialUse && world.folderFor(specialUse)) ?? folder;
+  const problem = world.store(name, message, flags, create);
+  if (problem) return `${what} action: failed to store into mailbox '${name}': ${problem}`;
+  if (specialUse && create && world.folderFor(specialUse) === undefined) world.setSpecialUse(name, specialUse);
+  return undefined;
 }
 
 /** Flags as the store keeps them: Dovecot's notes whether there are attachments. */

@@ -36,6 +36,12 @@ export class World implements SieveMailboxes {
     return [...this.#uses.values()].some((uses) => uses.has(wanted));
   }
 
+  /** The folder with a special-use attribute. */
+  folderFor(attribute: string): string | undefined {
+    const wanted = attribute.toLowerCase();
+    return [...this.#uses].find(([, uses]) => uses.has(wanted))?.[0];
+  }
+
   /** RFC 5464: entry names are compared without case. */
   metadata(folder: string | undefined, entry: string): string | undefined {
     if (folder !== undefined && !this.exists(folder)) return undefined;

@@ -1,0 +1,3 @@
+require ["copy", "fileinto", "mailbox"];
+redirect :copy "elsewhere@example.org";
+fileinto :copy :create "incoming";
