@@ -78,7 +78,10 @@ class Run {
     const { decided, headerEdits } = this.#marks;
     if (decided !== undefined) return this.#verdict(decided);
     const filters = ordered(await this.#options.filters(this.#message));
-    if (filters.length === 0 && headerEdits === undefined) return { kind: "continue" };
+    if (filters.length === 0 && headerEdits === undefined) {
+      body.release?.(); // nobody has looked at it
+      return { kind: "continue" };
+    }
     const { recipients, envelope, exports, marks } = structuredClone(this.#message);
     try {
       const content = await WorkingMessage.open(body, this.#options.budget);

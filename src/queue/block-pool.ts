@@ -5,8 +5,8 @@
  * `idleBytes`. Failure: none of its own.
  */
 
-/** Sizes of blocks, octets; a body moves on to the next when it grows. The third holds the largest body kept in the log. */
-const sizes = [8 * 1024, 32 * 1024, 144 * 1024, 256 * 1024];
+/** Sizes of blocks, octets; a body moves on to a larger one when it grows. Up to 144 KiB a body is kept in the log. */
+const sizes = [8 * 1024, 32 * 1024, 72 * 1024, 144 * 1024, 256 * 1024];
 
 export class BlockPool {
   readonly #idle: Buffer[][] = sizes.map(() => []);
