@@ -201,7 +201,7 @@ export class ScriptFilters {
     this.#found = {
       virus: virus || verdict.virus,
       spamLevel: Math.max(before, spamLevel(verdict) ?? 0),
-      symbols: [...symbols, ...verdict.symbols].slice(0, maxSymbols),
+      symbols: [...symbols, ...verdict.symbols.map((symbol) => printable(symbol))].slice(0, maxSymbols),
     };
   }
 

@@ -5,6 +5,7 @@
  * replies are "limit" for its size limit and "protocol" otherwise.
  */
 import type { Budget } from "../config/budget.ts";
+import { printable } from "../message/outcome.ts";
 import { ConnectionPool } from "./pool.ts";
 import type { ScannerSocket, SocketAddress } from "./stream.ts";
 import { type ScanInput, type Scanner, ScannerError, type ScanVerdict } from "./types.ts";
@@ -36,7 +37,7 @@ export class ClamavScanner implements Scanner {
       for await (const chunk of input.bytes()) await this.#sendChunk(socket, chunk);
       await socket.write(Buffer.alloc(4), this.#options.timeoutMs);
     });
-    return verdictOf(reply, this.name, performance.now() - began);
+    return clamdVerdict(reply, this.name, performance.now() - began);
   }
 
   async ping(): Promise<void> {
@@ -71,11 +72,15 @@ export class ClamavScanner implements Scanner {
   }
 }
 
-function verdictOf(reply: string, scanner: string, elapsed: number): ScanVerdict {
+/** Reads an answer to INSTREAM, without its number. */
+export function clamdVerdict(reply: string, scanner: string, elapsed: number): ScanVerdict {
   const base = { scanner, symbols: [], elapsed };
   if (reply === "stream: OK") return { ...base, virus: "", action: "accept" };
   const found = /^stream: (.{1,500}) FOUND$/.exec(reply);
-  if (found !== null) return { ...base, virus: found[1]!, symbols: [found[1]!], action: "reject" };
+  if (found !== null) {
+    const virus = printable(found[1]!);
+    return { ...base, virus, symbols: [virus], action: "reject" };
+  }
   const kind = reply.startsWith("INSTREAM size limit exceeded") ? "limit" : "protocol";
   throw new ScannerError(kind, `clamd: ${reply.slice(0, 200)}`);
 }

@@ -72,7 +72,7 @@ export class SocketScanner implements Scanner {
       for (const step of this.#options.protocol.request) await this.#send(socket, step, input);
       return { value: await this.#reply(socket), keep: this.#options.protocol.keepOpen };
     });
-    return this.#read(reply, performance.now() - began);
+    return this.read(reply, performance.now() - began);
   }
 
   async ping(): Promise<void> {
@@ -111,7 +111,8 @@ export class SocketScanner implements Scanner {
     }
   }
 
-  #read(reply: string, elapsed: number): ScanVerdict {
+  /** What the rules make of an answer; ScannerError "protocol" when none matches. */
+  read(reply: string, elapsed: number): ScanVerdict {
     for (const rule of this.#rules) {
       const groups = rule.regex.exec(reply);
       if (groups === undefined) continue;

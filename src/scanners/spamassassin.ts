@@ -38,7 +38,7 @@ export class SpamassassinScanner implements Scanner {
   async scan(input: ScanInput): Promise<ScanVerdict> {
     const began = performance.now();
     const reply = await this.#request("SYMBOLS", [], input);
-    const { spam, score, threshold } = scoreOf(reply);
+    const { spam, score, threshold } = spamdScore(reply.headers.get("spam") ?? "");
     const symbols = reply.body
       .toString("latin1")
       .split(/[,\s]+/)
@@ -57,7 +57,7 @@ export class SpamassassinScanner implements Scanner {
 
   /** Score alone, for callers that need no symbols. */
   async check(input: ScanInput): Promise<{ spam: boolean; score: number; threshold: number }> {
-    return scoreOf(await this.#request("CHECK", [], input));
+    return spamdScore((await this.#request("CHECK", [], input)).headers.get("spam") ?? "");
   }
 
   /** The header section as spamd rewrote it. */
@@ -128,9 +128,9 @@ export class SpamassassinScanner implements Scanner {
   }
 }
 
-/** "Spam: True ; 15.0 / 5.0"; some replies say Yes and No. */
-function scoreOf(reply: SpamdReply): { spam: boolean; score: number; threshold: number } {
-  const match = /^(true|yes|false|no)\s*;\s*(-?[\d.]+)\s*\/\s*(-?[\d.]+)/i.exec(reply.headers.get("spam") ?? "");
+/** Reads the value of "Spam: True ; 15.0 / 5.0"; some replies say Yes and No. ScannerError "protocol" for others. */
+export function spamdScore(value: string): { spam: boolean; score: number; threshold: number } {
+  const match = /^(true|yes|false|no)\s*;\s*(-?[\d.]+)\s*\/\s*(-?[\d.]+)/i.exec(value);
   const score = Number(match?.[2]);
   const threshold = Number(match?.[3]);
   if (match === null || Number.isNaN(score) || Number.isNaN(threshold)) {

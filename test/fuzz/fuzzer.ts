@@ -6,7 +6,7 @@
  */
 import type { Coverage } from "./coverage.ts";
 import { mutate, type Random } from "./mutate.ts";
-import type { Target } from "./targets.ts";
+import type { Target } from "./target.ts";
 
 export interface Finding {
   input: Buffer;

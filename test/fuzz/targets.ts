@@ -26,8 +26,6 @@ import { decodeWords } from "../../src/message/encoded-word.ts";
 import { parseParameterized } from "../../src/message/parameters.ts";
 import { parseMessage } from "../../src/message/parse.ts";
 import { compilePolicy } from "../../src/policy/compile.ts";
-import { decodeNegotiation, decodeReply } from "../../src/scanners/milter/codec.ts";
-import { ScannerError } from "../../src/scanners/types.ts";
 import { compileSieve } from "../../src/sieve/compile.ts";
 import { runSieve } from "../../src/sieve/run.ts";
 import { parseCommand } from "../../src/smtp/incoming/commands.ts";
@@ -35,16 +33,8 @@ import { ContentScanner } from "../../src/smtp/incoming/data.ts";
 import { readMailParameters, readRcptParameters } from "../../src/smtp/incoming/parameters.ts";
 import { readProxyHeader } from "../../src/smtp/incoming/proxy.ts";
 import { ReplyError, ReplyParser } from "../../src/smtp/outgoing/reply.ts";
-
-export interface Target {
-  about: string;
-  run(input: Buffer): void;
-  /** Inputs to begin with, besides the kept corpus. */
-  seeds: readonly string[];
-  /** Words of the language. */
-  words: readonly string[];
-  maxBytes: number;
-}
+import { scannerTargets } from "./scanner-targets.ts";
+import { refusing, type Target } from "./target.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const budget = budgetWith({ mimeParts: 50, mimeDepth: 8 });
@@ -202,26 +192,7 @@ export const targets: Readonly<Record<string, Target>> = {
       assert.deepEqual(repliesOf(pieces(input)), repliesOf([input]), "pieces change nothing");
     },
   },
-  milter: {
-    about: "replies of milters",
-    seeds: [
-      "O\0\0\0\x06\0\0\x01\xff\0\0\0\0",
-      "y550 5.7.1 no\0",
-      "hX-A\0b\0",
-      "m\0\0\0\x01Subject\0x\0",
-      "bbody",
-      "c",
-      "d",
-    ],
-    words: ["\0", "\0\0\0\x01", "Subject\0", "<a@b>\0", "550 5.7.1 ", "%"],
-    maxBytes: 2_000,
-    run(input) {
-      const command = input.toString("latin1", 0, 1);
-      const data = input.subarray(1);
-      refusing([ScannerError], () => void decodeReply(command, data));
-      refusing([ScannerError], () => void decodeNegotiation(command, data));
-    },
-  },
+  ...scannerTargets,
   dns: {
     about: "answers of DNS servers",
     seeds: [
@@ -296,15 +267,6 @@ function texts(pattern: string): string[] {
 
 function formatted(source: string): string {
   return print(parse(source, { nesting: 64 }).script, source);
-}
-
-/** Runs it; these errors are right answers. */
-function refusing(errors: ReadonlyArray<new (...parts: never[]) => Error>, run: () => void): void {
-  try {
-    run();
-  } catch (error) {
-    if (!errors.some((kind) => error instanceof kind)) throw error;
-  }
 }
 
 /** Pieces whose lengths the octets themselves decide. */

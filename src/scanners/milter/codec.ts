@@ -215,12 +215,12 @@ export function decodeReply(command: string, data: Buffer): Reply {
       const address = cString(data, 0);
       const args = address.next < data.length ? cString(data, address.next).text : "";
       const kind = command === "e" ? "changeFrom" : "addRecipient";
-      return { kind: "modification", modification: { kind, address: unbracket(address.text), args } };
+      return { kind: "modification", modification: { kind, address: addressOf(address.text), args } };
     }
     case "-":
       return {
         kind: "modification",
-        modification: { kind: "deleteRecipient", address: unbracket(cString(data, 0).text) },
+        modification: { kind: "deleteRecipient", address: addressOf(cString(data, 0).text) },
       };
     case "q":
       return { kind: "modification", modification: { kind: "quarantine", reason: cString(data, 0).text } };
@@ -236,8 +236,11 @@ function cString(data: Buffer, from: number, encoding: "utf8" | "latin1" = "utf8
   return { text: data.toString(encoding, from, end), next: end + 1 };
 }
 
-function unbracket(address: string): string {
-  return address.replace(/^\s*<|>\s*$/g, "");
+/** Without its angle brackets; nothing that could end a command or begin a parameter. */
+function addressOf(text: string): string {
+  const address = text.trim().replace(/^<|>$/g, "");
+  if (/[\x00-\x1f\x7f<>]/.test(address)) throw malformed("address");
+  return address;
 }
 
 function malformed(what: string): ScannerError {
