@@ -5,6 +5,7 @@
  * the body streams through. Failure: a forbidden From makes `end` answer 550 and aborts the sink at once.
  */
 import { randomUUID } from "node:crypto";
+import { mailboxesOf, parseAddresses } from "../../message/addresses.ts";
 import type { Outcome } from "../../message/outcome.ts";
 import type { MaybePromise, MessageSink } from "./hooks.ts";
 import { refusal } from "./protocol.ts";
@@ -33,19 +34,29 @@ function pad(value: number): string {
   return String(value).padStart(2, "0");
 }
 
+/** RFC 5322 §2.2, and §4.5.8: blanks before the colon are obsolete, and read by mail programs all the same. */
+const fieldLine = /^([\x21-\x39\x3b-\x7e]+)[ \t]*:(.*)$/s;
+
 /** Unfolded values of a field, first to last. */
 function fieldValues(header: string, name: string): string[] {
-  const fields = header.replace(/\r\n(?=[ \t])/g, "").split("\r\n");
-  const prefix = `${name.toLowerCase()}:`;
-  return fields.filter((field) => field.toLowerCase().startsWith(prefix)).map((field) => field.slice(prefix.length));
+  const values: string[] = [];
+  for (const line of header.replace(/\r\n(?=[ \t])/g, "").split("\r\n")) {
+    const field = fieldLine.exec(line);
+    if (field && field[1]!.toLowerCase() === name.toLowerCase()) values.push(field[2]!);
+  }
+  return values;
 }
 
-/** Addresses named in From: those in angle brackets, else bare ones, display names and comments left out. */
+/**
+ * All addresses that some reader may take for the author's: those of the list by RFC 5322 §3.4, and whatever else stands
+ * in angle brackets outside of quoted strings and comments. "" stands for an author without an address.
+ */
 function fromAddresses(value: string): string[] {
-  const bare = value.replace(/"(?:[^"\\]|\\.)*"(?!@)/g, "").replace(/\([^()]*\)/g, "");
+  const text = Buffer.from(value, "latin1").toString();
+  const listed = mailboxesOf(parseAddresses(text)).map(({ address }) => address);
+  const bare = text.replace(/"(?:[^"\\]|\\.)*"(?!@)/g, "").replace(/\([^()]*\)/g, "");
   const bracketed = [...bare.matchAll(/<([^<>]*)>/g)].map((match) => match[1]!.trim());
-  if (bracketed.length > 0) return bracketed;
-  return bare.split(",").map((part) => part.trim());
+  return listed.length === 0 ? [""] : [...new Set([...listed, ...bracketed])];
 }
 
 export class SubmissionSink implements MessageSink {
@@ -88,7 +99,7 @@ export class SubmissionSink implements MessageSink {
   private judge(header: string): Outcome | undefined {
     for (const value of fieldValues(header, "From")) {
       for (const address of fromAddresses(value)) {
-        if (!this.rules.maySendAs(this.rules.user, Buffer.from(address, "latin1").toString())) {
+        if (!this.rules.maySendAs(this.rules.user, address)) {
           return refusal(550, "5.7.1", "The address in From is not yours to use");
         }
       }
@@ -96,11 +107,15 @@ export class SubmissionSink implements MessageSink {
     return undefined;
   }
 
-  /** RFC 6409 §8.1 to §8.3: From, Date and Message-ID when the program left them out. */
+  /** RFC 6409 §8.1 to §8.3: From, Sender, Date and Message-ID when the program left them out. */
   private missingFields(header: string): string {
     const has = (name: string): boolean => fieldValues(header, name).length > 0;
+    const sender = `<${this.rules.mailFrom === "" ? this.rules.user : this.rules.mailFrom}>`;
+    const authors = fieldValues(header, "From");
     let added = "";
-    if (!has("From")) added += `From: <${this.rules.mailFrom === "" ? this.rules.user : this.rules.mailFrom}>\r\n`;
+    if (authors.length === 0) added += `From: ${sender}\r\n`;
+    // RFC 5322 §3.6.2: several authors need a Sender.
+    else if (authors.flatMap(fromAddresses).length > 1 && !has("Sender")) added += `Sender: ${sender}\r\n`;
     if (!has("Date")) added += `Date: ${dateField((this.rules.now ?? (() => new Date()))())}\r\n`;
     if (!has("Message-ID")) added += `Message-ID: <${randomUUID()}@${this.rules.hostName}>\r\n`;
     return added;

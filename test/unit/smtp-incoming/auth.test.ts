@@ -230,6 +230,53 @@ test("submission: AUTH first, header completed, foreign From refused", () =>
       await client.toData("me@x.test");
       assert.match(await client.ask("\r\nno header\r\n."), /^250/);
       assert.match(site.received[2]!.content, /^From: .*\r\nDate: .*\r\nMessage-ID: .*\r\n\r\nno header\r\n$/);
+      await client.toData("me@x.test");
+      assert.match(await client.ask("From: a <me@x.test>,\r\n alias@x.test\r\n\r\nx\r\n."), /^250/);
+      assert.match(site.received[3]!.content, /^Sender: <me@x\.test>\r\nDate: /);
+      client.end();
+    },
+  ));
+
+test("submission: no spelling of From shows another's address", () =>
+  withSite(
+    {
+      profile: "submission",
+      settings: { authPlain: ["PLAIN"] },
+      maySendAs: (user, address) => address === user || address === "jürgen@x.test",
+    },
+    async (site) => {
+      const client = await site.client();
+      await client.hello();
+      await client.ask(`AUTH PLAIN ${b64("\0me@x.test\0secret")}`);
+      const answerTo = async (...from: string[]): Promise<string> => {
+        await client.toData("me@x.test");
+        return await client.ask(`${from.join("\r\n")}\r\n\r\nx\r\n.`);
+      };
+      for (const from of [
+        ["From: boss@x.test"],
+        ["From : boss@x.test"],
+        ["From\t: boss@x.test"],
+        ["FROM:boss@x.test"],
+        ["From:", " boss@x.test"],
+        ["From: me@x.test", "From: boss@x.test"],
+        ["From: me@x.test, boss@x.test"],
+        ["From: boss@x.test ((x) <me@x.test>)"],
+        ["From: boss@x.test (<me@x.test>)"],
+        ["From: <me@x.test> <boss@x.test>"],
+        ["From: <boss@x.test> <me@x.test>"],
+        ["From: us: me@x.test, boss@x.test;"],
+        ["From: <@x.test:boss@x.test>"],
+        ["From: boss @ x . test"],
+        ['From: "me@x.test" <boss@x.test>'],
+        ["From: nobody"],
+        ["From: ;"],
+        ["From:"],
+      ]) {
+        assert.match(await answerTo(...from), /^550 5\.7\.1/, from.join("|"));
+      }
+      for (const from of ["me@x.test", '"Boss, the (first)" <me@x.test> (at (home))', "jürgen@x.test"]) {
+        assert.match(await answerTo(`From: ${from}`), /^250/, from);
+      }
       client.end();
     },
   ));
