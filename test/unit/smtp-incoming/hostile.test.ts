@@ -153,6 +153,58 @@ test("recipients beyond the limit get 452 and don't cost the message; endless on
     assert.match((await client.rest()).at(-1)!, /^421 4\.5\.3/);
   }));
 
+test("addresses from hell: each refused in one reply, in step, and no reply line is theirs", () => {
+  const asked: string[] = [];
+  const handler = () => ({
+    onRcptTo: (_envelope: unknown, { address }: { address: string }) => {
+      asked.push(address);
+      return undefined;
+    },
+  });
+  return withSite({ handler, budget: { protocolErrors: 1_000 } }, async (site) => {
+    const client = await site.client();
+    await client.hello();
+    await client.ask("MAIL FROM:<a@x.test> SMTPUTF8");
+    const hell: Array<string | Buffer> = [
+      `<${"a".repeat(3_900)}@x.test>`,
+      `<${'"\\"'.repeat(600)}@x.test>`,
+      `<"${"\\a".repeat(1_000)}`,
+      `<a@${"x.".repeat(1_500)}test>`,
+      `<a@${"x".repeat(64)}.test>`,
+      `<@${Array.from({ length: 500 }, () => "h.test").join(",@")}:a@x.test>`,
+      "<@@@@@@@@@@>",
+      `<${"<".repeat(1_000)}a@x.test${">".repeat(1_000)}`,
+      "<a@x.test>><b@x.test>",
+      "<a@[IPv6:::::::::::]>",
+      "<a@[IPv6:fe80::1%eth0]>",
+      "<a@[999.1.1.1]>",
+      "<a@[127.0.0.1>",
+      `<a@[${"[".repeat(500)}]>`,
+      "<a@x.test\t>",
+      "<a(comment)@x.test>",
+      "<a@x.test(comment)>",
+      '<"a"b@x.test>',
+      "<a\x1b[2J@x.test>",
+      "<a\x7f@x.test>",
+      "<%s%n|/bin/sh@>",
+      "<a@xn--a-ecp.ru--->",
+      "<a@\u202ex.test\u202e..>",
+      Buffer.from("RCPT TO:<\xff\xfe@x.test>\r\n", "latin1"),
+      Buffer.from("RCPT TO:<\xed\xa0\x80@x.test>\r\n", "latin1"),
+      Buffer.from("RCPT TO:<\xc0\xbc@x.test>\r\n", "latin1"),
+    ];
+    for (const each of hell) {
+      client.write(typeof each === "string" ? `RCPT TO:${each}\r\n` : each);
+      const reply = await client.reply();
+      assert.match(reply, /^5\d\d 5\.[\d.]+ [\x20-\x7e]{1,200}$/, String(each).slice(0, 60));
+    }
+    assert.deepEqual(asked, []);
+    assert.match(await client.ask('RCPT TO:<"<>@ \\" "@x.test>'), /^250/);
+    assert.deepEqual(asked, ['"<>@ \\" "@x.test']);
+    client.end();
+  });
+});
+
 test("protocol errors, floods of junk commands and other protocols end the session", () =>
   withSite({ budget: { protocolErrors: 5, junkCommands: 10, lingerMs: 50 } }, async (site) => {
     const client = await site.client();
