@@ -12,7 +12,7 @@ import { readMessage } from "../../src/checks/message.ts";
 import { budgetWith } from "../../src/config/budget.ts";
 import { mmdb } from "../unit/checks/mmdb.ts";
 import { type DnsServer, startDnsServer } from "../unit/dns/server.ts";
-import { dialogue, freePort, type Gateway, Lab } from "./lab.ts";
+import { dialogue, dumped, freePort, type Gateway, Lab, until } from "./lab.ts";
 
 const lab = new Lab();
 let dns: DnsServer;
@@ -27,6 +27,7 @@ before(async () => {
     "sender.test": [{ TXT: "v=spf1 include:spf.sender.test -all" }, { MX: [10, "mx.sender.test"] }],
     "spf.sender.test": [{ TXT: "v=spf1 ip4:8.8.8.0/24 -all" }],
     "_dmarc.sender.test": [{ TXT: "v=DMARC1; p=reject" }],
+    "default._bimi.sender.test": [{ TXT: "v=BIMI1; l=https://sender.test/logo.svg" }],
     "8.8.8.8.in-addr.arpa": [{ PTR: "mail.sender.test" }],
     "mail.sender.test": [{ A: "8.8.8.8" }],
     "8.8.8.8.single.test": [{ A: "127.0.0.9" }, { TXT: "listed for a test" }],
@@ -76,7 +77,7 @@ async function send(gateway: Gateway, text: string, from = "a@sender.test", to =
 
 const proxied = (port: number) => [{ address: `127.0.0.1:${port}`, proxy: ["127.0.0.1"], proxyRequired: true }];
 
-test("every check answers a script, and explain says where each answer came from", { timeout: 60_000 }, async () => {
+test("every check answers a script, and explain says where each answer came from", { timeout: 180_000 }, async () => {
   const port = await freePort();
   const asn = join(lab.folder, "asn.mmdb");
   const google = { autonomous_system_number: 15_169, autonomous_system_organization: "Google LLC" };
@@ -157,7 +158,7 @@ test("every check answers a script, and explain says where each answer came from
   await gateway.kill("SIGTERM");
 });
 
-test("greylisting and rate limits go on where they were after a restart", { timeout: 60_000 }, async () => {
+test("greylisting and rate limits go on where they were after a restart", { timeout: 180_000 }, async () => {
   const port = await freePort();
   const settings = {
     listeners: proxied(port),
@@ -186,4 +187,55 @@ test("greylisting and rate limits go on where they were after a restart", { time
   assert.match((await send(third, text)).at(-1)!, /^45\d .*too many/, "the fourth of this hour");
   assert.match((await send(third, text, "z@sender.test")).at(-1)!, /come back/, "another sender");
   await third.kill("SIGTERM");
+});
+
+test("mail that SPF passes may skip the greylist", { timeout: 180_000 }, async () => {
+  const port = await freePort();
+  const gateway = await lab.gateway(
+    {
+      listeners: proxied(port),
+      dns: { servers: [dns.address] },
+      greylist: { enabled: true, skipSpfPass: true },
+      accounts: [{ address: "b@local.test" }],
+    },
+    `event onRcptTo {
+      call (checkGreylist);
+      set (smtpAction, "tmpreject"); set (smtpExplanation, "greylist says %GreylistResult%");
+    }`,
+    port,
+  );
+  const text = await letter();
+  assert.match((await send(gateway, text)).at(-1)!, /^45\d .*says pass/);
+  assert.match((await send(gateway, text, "a@unknown.test")).at(-1)!, /^45\d .*says defer/);
+  await gateway.kill("SIGTERM");
+});
+
+test("an indicator is told for authors whose DMARC policy is enforced; fields of strangers are taken out", {
+  timeout: 180_000,
+}, async () => {
+  const port = await freePort();
+  const sink = await lab.sink();
+  const gateway = await lab.gateway(
+    {
+      listeners: proxied(port),
+      dns: { servers: [dns.address] },
+      authentication: { results: true },
+      domains: { local: ["local.test"], relay: ["out.test"], routes: { "out.test": `[127.0.0.1]:${sink.port}` } },
+    },
+    `event onProcessing {
+      call (checkBIMI);
+      set (headerName, "X-Indicator"); set (headerValue, "%BIMIResult% %BIMILocation%"); call (addHeader);
+    }`,
+    port,
+  );
+  const forged = `BIMI-Location: v=BIMI1; l=https://evil.test/x.svg\r\n${await letter()}`;
+  assert.match((await send(gateway, forged, "a@sender.test", "b@out.test")).at(-1)!, /^250 /);
+  const [mail] = await until("the message arrives", () => {
+    const arrived = dumped(sink.dump).filter((text) => text.includes("X-Indicator"));
+    return arrived.length > 0 && arrived;
+  });
+  assert.match(mail!, /^X-Indicator: pass https:\/\/sender\.test\/logo\.svg\r?$/m);
+  assert.doesNotMatch(mail!, /evil\.test/);
+  await sink.stop();
+  await gateway.kill("SIGTERM");
 });

@@ -4,6 +4,7 @@ import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { parseNetwork } from "../../../src/checks/address.ts";
 import { type ArcResult, sealMessage, validateArc } from "../../../src/checks/arc.ts";
 import { authenticate, authenticationResults } from "../../../src/checks/authenticate.ts";
 import { formatAuthenticationResults } from "../../../src/checks/authres.ts";
@@ -209,6 +210,20 @@ test("facts answer the variables of their methods, once a question", async () =>
   );
   assert.ok(facts.trace.every(({ elapsedMs }) => elapsedMs >= 0));
   geoip.close();
+});
+
+test("networks and mail that the configuration leaves out don't wait", async () => {
+  const asked = async (change: object, ip = "192.0.2.1") => {
+    const facts = createFactSource(services({ greylist: { ...greylistDefaults, ...change } }));
+    const from = (name: string) => (name === "remoteSmtpIp" ? ip : read(name));
+    return (await facts.call("checkGreylist", from)).GreylistResult;
+  };
+  const skip = [parseNetwork("198.51.100.0/24")!];
+  assert.equal(await asked({}), "defer");
+  assert.equal(await asked({ skip }), "defer");
+  assert.equal(await asked({ skip }, "198.51.100.7"), "pass");
+  assert.equal(await asked({ skipSpfPass: true }), "pass");
+  assert.equal(await asked({ skipSpfPass: true }, "198.51.100.7"), "defer");
 });
 
 test("facts about a message end with it", async () => {
