@@ -2,7 +2,7 @@
  * Takes a snapshot in a thread of its own: compiling a large policy takes a second, in which new connections would wait
  * for the supervisor's answer (shared-flow.ts). Failure: a thread that dies (out of memory) is told as a problem.
  */
-import { constants, setPriority } from "node:os";
+import { setPriority } from "node:os";
 import { deserialize, serialize } from "node:v8";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { type Result, type Snapshot, takeSnapshot } from "./snapshot.ts";
@@ -10,6 +10,9 @@ import { type Result, type Snapshot, takeSnapshot } from "./snapshot.ts";
 /** A snapshot and the octets that workers get. */
 export type Serialized = Result<{ snapshot: Snapshot; octets: Uint8Array<ArrayBuffer> }>;
 type Answer = Result<{ octets: Uint8Array<ArrayBuffer> }>;
+
+/** Mail goes first, but a busy machine must not put off a reload for long: a third of a worker's share. */
+const threadNiceness = 5;
 
 /** The same in the calling thread. */
 export function takeSerialized(configFile: string, stoppedCandidate?: string): Serialized {
@@ -30,7 +33,7 @@ export function takeSerializedAside(configFile: string, stoppedCandidate?: strin
 
 if (!isMainThread) {
   const { configFile, stoppedCandidate } = workerData as { configFile: string; stoppedCandidate?: string };
-  setPriority(0, constants.priority.PRIORITY_BELOW_NORMAL); // of this thread alone: mail goes first
+  setPriority(0, threadNiceness); // of this thread alone
   const taken = takeSerialized(configFile, stoppedCandidate);
   if (taken.ok) {
     const { octets, warnings } = taken;
