@@ -4,6 +4,7 @@
  * Units: durations are "90s", "5m", "8h", "2d" or a number of seconds; they arrive in the code as milliseconds.
  */
 import { z } from "zod";
+import { compileRegex } from "../language/regex.ts";
 import { type BudgetField, budgetDefaults } from "./budget.ts";
 
 const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -97,6 +98,13 @@ const smartHost = z.strictObject({
   weight: z.number().int().min(1).max(1_000).default(1),
 });
 
+/** As parseSocketAddress of src/scanners/stream.ts reads it. */
+const socketAddress = z
+  .string()
+  .regex(
+    /^(?:(?:unix:|local:(?:\/\/)?)?\/.+|(?:(?:tcp|inet6?)(?::\/\/|:))?(?:.+:[1-9]\d{0,4}|[1-9]\d{0,4}@.+))$/,
+    'write "host:port" or "unix:/path"',
+  );
 const failureMode = z.enum(["accept", "reject", "tempfail", "wait"]);
 const scannerCommon = {
   name: z.string().min(1).max(64),
@@ -118,6 +126,13 @@ const verdicts = {
   onVirus: found.default("reject"),
   onSpam: found.default("tag").describe("what the scanner's own spam verdict means; tag writes the level alone"),
 };
+const pattern = z.string().superRefine((text, { addIssue }) => {
+  try {
+    compileRegex(text, "octet", budgetDefaults);
+  } catch (error) {
+    addIssue((error as Error).message);
+  }
+});
 const socketAction = z.enum(["accept", "reject", "tmpreject", "discard", "quarantine"]);
 const socketProtocol = z.strictObject({
   request: z
@@ -134,7 +149,7 @@ const socketProtocol = z.strictObject({
   rules: z
     .array(
       z.strictObject({
-        pattern: z.string().describe("regular expression, anywhere in the answer; the first that matches decides"),
+        pattern: pattern.describe("regular expression, anywhere in the answer; the first that matches decides"),
         virus: z.string().optional().describe("name of the virus; $1…$9 are the pattern's groups, here and below"),
         score: z.string().optional(),
         threshold: z.string().optional(),
@@ -143,14 +158,20 @@ const socketProtocol = z.strictObject({
       }),
     )
     .min(1),
-  ping: z.strictObject({ text: z.string(), pattern: z.string() }).optional().describe("asked to see whether it is up"),
+  ping: z.strictObject({ text: z.string(), pattern }).optional().describe("asked to see whether it is up"),
 });
 const scanner = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("clamav"), address: z.string(), ...scannerCommon, ...askedWhen, ...verdicts }),
-  z.strictObject({ type: z.literal("spamassassin"), address: z.string(), ...scannerCommon, ...askedWhen, ...verdicts }),
+  z.strictObject({ type: z.literal("clamav"), address: socketAddress, ...scannerCommon, ...askedWhen, ...verdicts }),
+  z.strictObject({
+    type: z.literal("spamassassin"),
+    address: socketAddress,
+    ...scannerCommon,
+    ...askedWhen,
+    ...verdicts,
+  }),
   z.strictObject({
     type: z.literal("rspamd"),
-    address: z.string(),
+    address: socketAddress,
     password: z.string().optional(),
     ...scannerCommon,
     ...askedWhen,
@@ -158,7 +179,7 @@ const scanner = z.discriminatedUnion("type", [
   }),
   z.strictObject({
     type: z.literal("socket"),
-    address: z.string(),
+    address: socketAddress,
     protocol: socketProtocol.describe("what to send and how to read the answer"),
     ...scannerCommon,
     ...askedWhen,
@@ -171,7 +192,7 @@ const scanner = z.discriminatedUnion("type", [
     ...scannerCommon,
     ...askedWhen,
   }),
-  z.strictObject({ type: z.literal("milter"), address: z.string(), ...scannerCommon }),
+  z.strictObject({ type: z.literal("milter"), address: socketAddress, ...scannerCommon }),
 ]);
 
 const signatureKey = z.strictObject({
@@ -488,7 +509,7 @@ export const configSchema = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().min(1).max(64),
-        address: z.string(),
+        address: socketAddress,
         timeout: duration("10s"),
         onError: z.enum(["accept", "tempfail"]).default("accept").describe("what a failure of this service means"),
       }),
