@@ -2,10 +2,9 @@
  * A Sieve script as a filter of the chain: runs it and turns its actions into a Decision (RFC 5228 §2.10, §4).
  * Invariants: an implicit keep is "pass" and leaves earlier decisions alone; an explicit keep is a decision. A script
  * that fails leaves the implicit keep and a logged reason. One that asks for the recipient runs once for each, others
- * once for all whom they concern. What goes out is made by src/sieve/replies.
+ * once for all whom they concern. What goes out is made by sieve-outgoing.ts.
  * Failure: none of the script's making; errors of the state store fail the filter.
  */
-import { createHash } from "node:crypto";
 import type { Budget } from "../config/budget.ts";
 import { domainOf, type Envelope } from "../message/envelope.ts";
 import { parseHeaders } from "../message/headers.ts";
@@ -14,11 +13,7 @@ import type { QueuedMessage, QueuedRecipient } from "../queue/types.ts";
 import { type LevelHeaders, levelHeaders, sieveScores } from "../scanners/scores.ts";
 import type { SieveScript } from "../sieve/compile.ts";
 import type { SieveEnvelope, SieveLists } from "../sieve/host.ts";
-import type { OutgoingMessage as SieveMail } from "../sieve/replies/compose.ts";
-import { abuseReport, notification } from "../sieve/replies/notification.ts";
-import { redirection } from "../sieve/replies/redirection.ts";
-import { vacationReply } from "../sieve/replies/vacation.ts";
-import type { Action, FileTarget, RedirectAction, VacationAction } from "../sieve/result.ts";
+import type { Action, FileTarget } from "../sieve/result.ts";
 import { runSieve, type SieveResult } from "../sieve/run.ts";
 import type { SieveSettings } from "../sieve/settings.ts";
 import type { SharedState } from "../state/types.ts";
@@ -34,6 +29,7 @@ import type {
   OutgoingMessage,
 } from "./filter.ts";
 import { type AccountMailboxes, storeFolder } from "./sieve-mailboxes.ts";
+import { digest, outgoingMessage, type Sending } from "./sieve-outgoing.ts";
 
 export interface SieveFilterOptions {
   level: FilterLevel;
@@ -198,9 +194,14 @@ class SieveRun {
     const send: OutgoingMessage[] = [];
     const deliveries: DeliveryMark[] = [];
     let looped = false;
+    const around: Sending = {
+      ...{ options: this.#options, message: this.#message, content: this.#content, recipient: recipient.address },
+      envelope: this.#envelope(recipient),
+      target: (fcc) => this.#target(fcc, []),
+    };
     for (const action of result.actions) {
       this.#store(action, result, deliveries, decision);
-      const outgoing = this.#outgoing(action, recipient);
+      const outgoing = outgoingMessage(action, around);
       if (outgoing !== undefined) send.push(outgoing);
       else if (action.action === "redirect") looped = true;
     }
@@ -272,69 +273,6 @@ class SieveRun {
     return { folder: name, flags: flags ?? keepFlags, ...(made ? { specialUse } : {}) };
   }
 
-  #outgoing(action: Action, recipient: QueuedRecipient): OutgoingMessage | undefined {
-    const { settings } = this.#options;
-    switch (action.action) {
-      case "redirect":
-        return this.#redirect(action, recipient);
-      case "vacation":
-        return this.#vacation(action, recipient);
-      case "notify": {
-        const mail = automatic(notification(action, this.#envelope(recipient), settings));
-        return mail && { ...mail, ...this.#copyFor(action.fcc, recipient) };
-      }
-      case "report":
-        return automatic(abuseReport(action, this.#envelope(recipient), settings));
-      default:
-        return undefined;
-    }
-  }
-
-  #vacation(action: VacationAction, recipient: QueuedRecipient): OutgoingMessage | undefined {
-    const { send, reason, trackingKey } = vacationReply(action, this.#envelope(recipient), this.#options.settings);
-    if (reason !== "") this.#options.log.debug({ queueId: this.#message.id, reason }, "no vacation reply");
-    const outgoing = automatic(send);
-    if (outgoing === undefined) return undefined;
-    // RFC 5230 §4.2: once per sender and handle within the period, for each recipient.
-    const key = digest("vacation", this.#options.accountOf(recipient.address), trackingKey);
-    return { ...outgoing, ...this.#copyFor(action.fcc, recipient), once: { key, ttlMs: action.period * 1_000 } };
-  }
-
-  /** RFC 8580: the copy of a message of ours, for a recipient whose mailboxes are here. */
-  #copyFor(fcc: FileTarget | undefined, { address }: QueuedRecipient): { copy?: DeliveryMark } {
-    if (fcc === undefined || !this.#options.isLocal(address)) return {};
-    return { copy: { recipient: address, ...this.#target(fcc, []) } };
-  }
-
-  /** RFC 5228 §4.2, §10: a copy that has been through this script before is a loop. */
-  #redirect(action: RedirectAction, recipient: QueuedRecipient): OutgoingMessage | undefined {
-    const copy = redirection(action, this.#envelope(recipient), this.#options.settings);
-    const hops = this.#content.headers.all("received").length;
-    if (copy === undefined || copy.to.length === 0 || hops >= this.#options.budget.receivedHeaders) {
-      this.#options.log.warn(
-        { queueId: this.#message.id, to: action.address },
-        "Sieve redirect would loop, or reach nobody: kept",
-      );
-      return undefined;
-    }
-    const notify = action.notify?.split(",") as Envelope["rcptTo"][number]["notify"];
-    const { ret: asked, deliverBy: by, ...envelope } = this.#message.envelope;
-    const ret = (action.ret as Envelope["ret"]) ?? asked;
-    // RFC 6009 §5 counts seconds, the queue milliseconds.
-    const deliverBy = action.deliverBy ? { ...action.deliverBy, deadline: action.deliverBy.deadline * 1_000 } : by;
-    return {
-      envelope: {
-        ...envelope,
-        ...(ret === undefined ? {} : { ret }),
-        ...(deliverBy === undefined ? {} : { deliverBy }),
-        smtpUtf8: envelope.smtpUtf8 || copy.to.some((address) => /[^\x00-\x7f]/.test(address)),
-        mailFrom: copy.from,
-        rcptTo: copy.to.map((address) => ({ address, ...(notify === undefined ? {} : { notify }) })),
-      },
-      header: copy.message.subarray(0, parseHeaders(copy.message, this.#options.budget).bodyStart),
-    };
-  }
-
   #duplicateKey(key: string, recipient: QueuedRecipient): string {
     return digest(this.#options.level, this.#options.owner ?? recipient.address, key);
   }
@@ -357,27 +295,6 @@ function envelopeParts({ envid, ret, deliverBy }: Envelope, recipient: QueuedRec
           bytrace: String(deliverBy.trace),
         }),
   };
-}
-
-/** A message of our own: no report is wanted about it (RFC 3834 §3). */
-function automatic(mail: SieveMail | undefined): OutgoingMessage | undefined {
-  if (mail === undefined || mail.to.length === 0) return undefined;
-  return {
-    envelope: {
-      mailFrom: mail.from,
-      rcptTo: mail.to.map((address) => ({ address, notify: ["NEVER"] })),
-      declaredSize: 0,
-      body: "8BITMIME",
-      smtpUtf8: mail.to.some((address) => /[^\x00-\x7f]/.test(address)),
-      requireTls: false,
-    },
-    bytes: mail.message,
-  };
-}
-
-/** A key of fixed length for shared state. */
-function digest(...parts: string[]): string {
-  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
