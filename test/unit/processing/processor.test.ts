@@ -150,6 +150,7 @@ test("scanner verdicts become levels and actions, failures the declared mode", a
     code: 0,
   });
   assert.equal((await run({ score: 7, threshold: 5 }, { onSpam: "reject" })).kind, "reject");
+  assert.equal((await run({ action: "tmpreject" })).code, 451);
   const down = new ScannerError("timeout", "slow");
   assert.equal((await run(down)).kind, "defer");
   assert.equal((await run(down, { onError: "accept" })).kind, "continue");
