@@ -60,6 +60,29 @@ test("Sieve: redirect sends a marked copy once round", async () => {
   assert.equal(committed.length, 1);
 });
 
+test("Sieve: a redirect's DSN, DELIVERBY and SMTPUTF8 parameters reach its envelope", async () => {
+  const { processor, committed } = sieveHouse(`require ["redirect-dsn", "redirect-deliverby"];
+redirect :notify "success,failure" :ret "hdrs" :bytimeabsolute "2030-01-01T00:00:00Z" :bymode "return" "jürgen@where.example";`);
+  await processor.process(queued(), source());
+  const { rcptTo, ret, deliverBy, smtpUtf8 } = committed[0]!.message.envelope;
+  assert.deepEqual(rcptTo, [{ address: "jürgen@where.example", notify: ["SUCCESS", "FAILURE"] }]);
+  const deadline = Date.UTC(2030, 0, 1);
+  assert.deepEqual([ret, deliverBy, smtpUtf8], ["HDRS", { deadline, mode: "R", trace: false }, true]);
+});
+
+test("Sieve: the copy of a reply is made when the reply is, for recipients stored here", async () => {
+  const script = 'require ["vacation", "fcc"]; vacation :fcc "Sent" "away";';
+  const { processor, committed } = sieveHouse(script);
+  for (let i = 0; i < 2; i++) await processor.process(queued(), source());
+  assert.equal(committed.length, 2, "one reply, one copy");
+  const [reply, copy] = committed;
+  assert.equal(copy!.text, reply!.text);
+  assert.deepEqual(copy!.message.marks.deliveries, [{ recipient: "one@l.example", folder: "Sent", flags: [] }]);
+  const elsewhere = sieveHouse(script, { relayed: true });
+  await elsewhere.processor.process(queued(), source());
+  assert.equal(elsewhere.committed.length, 1, "no mailbox here, no copy");
+});
+
 test("Sieve: a folder of a relayed message is a hint, Quarantine the quarantine", async () => {
   const hint = await sieveHouse('require "fileinto"; fileinto "Work";', { relayed: true }).processor.process(
     queued(),
