@@ -41,7 +41,7 @@ async function arrived(dovecot: Dovecot, user: string, subject: string): Promise
 }
 
 test("user maps lead to Dovecot and Postfix; strangers, unknown users, passwords, all other mail", {
-  timeout: 90_000,
+  timeout: 180_000,
 }, async (t) => {
   const missing = missingForLaboratory();
   if (missing !== undefined) {
@@ -114,7 +114,7 @@ test("user maps lead to Dovecot and Postfix; strangers, unknown users, passwords
 });
 
 test("a back end that is down: mail is taken, waits, and arrives; it is asked again", {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async (t) => {
   const port = await freePort();
   const map = join(lab.folder, "down.map");
@@ -132,8 +132,59 @@ test("a back end that is down: mail is taken, waits, and arrives; it is asked ag
   t.diagnostic("taken with 250 while nothing listened");
 });
 
+test("SRS: a forwarded message bounces at a real Postfix, and its bounce comes back to the first sender", {
+  timeout: 180_000,
+}, async (t) => {
+  const missing = missingForLaboratory();
+  if (missing !== undefined) {
+    if (process.env.POSTERN_REQUIRE_PEERS === "1") assert.fail(missing);
+    return t.skip(missing);
+  }
+  const world = await lab.sink();
+  const [ours, postfixPort] = [await freePort(), await freePort()];
+  await runPostfix(t, {
+    ...{ folder: join(lab.folder, "bouncing"), address: "127.0.0.1", port: postfixPort },
+    settings: {
+      myhostname: "mx.gone.test",
+      relay_domains: "gone.test",
+      // Taken at RCPT, refused by its own delivery agent: the bounce is Postfix's to send.
+      smtpd_reject_unlisted_recipient: "no",
+      transport_maps: "inline:{{gone.test=error:5.1.1 nobody of that name}}",
+      relayhost: `[127.0.0.1]:${ours}`,
+    },
+  });
+  const gateway = await lab.gateway(
+    {
+      domains: {
+        local: ["local.test"],
+        aliases: { "forward@local.test": "ann@gone.test" },
+      },
+      relay: {
+        trustedNetworks: [],
+        srsSecret: "a secret of this test",
+        smartHost: `[127.0.0.1]:${postfixPort}`,
+      },
+    },
+    `event onRelay { if (is (rcptToDomain, "sender.test")) { set (remoteSmtpHost, "[127.0.0.1]"); set (remoteSmtpPort, "${world.port}"); } }`,
+    ours,
+  );
+  assert.match((await say(gateway, ...mail(["forward@local.test"], "forwarded"))).at(-1)!, /^250/);
+  const bounce = await until(
+    "the bounce is back",
+    () => dumped(world.dump).find((one) => one.includes("X-Rcpt-Args: <x@sender.test>") && one.includes("--\n")),
+    40_000,
+  );
+  assert.match(bounce, /^X-Mail-Args: <>/m);
+  assert.match(bounce, /^From: .*MAILER-DAEMON@mx\.gone\.test/m);
+  assert.match(bounce, /Final-Recipient: rfc822; ann@gone\.test[\s\S]*Status: 5\.1\.1/);
+  const returned = /^Return-Path: <(SRS0=[^>]+)>/m.exec(bounce)?.[1] ?? "";
+  assert.match(returned, /^SRS0=[^=]{4}=[A-Z2-7]{2}=sender\.test=x@gw\.test$/);
+  t.diagnostic(`forwarded as <${returned}>, bounced to it, led back to <x@sender.test>`);
+  await gateway.kill("SIGTERM");
+});
+
 test("Dovecot's LMTP server gets a local domain's mail through the gateway, each recipient by itself", {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async (t) => {
   const dovecot = await startDovecot(t, ["ann@box.test", "bob@box.test"]);
   if (dovecot === undefined) return;

@@ -98,7 +98,7 @@ const mail = (to: string, subject: string, from = "x@sender.test") => [
 const logIn = (user: string, password: string) =>
   `AUTH PLAIN ${Buffer.from(`\0${user}\0${password}`).toString("base64")}`;
 
-test("accounts, passwords and back ends from slapd; without it mail waits", { timeout: 90_000 }, async (t) => {
+test("accounts, passwords and back ends from slapd; without it mail waits", { timeout: 180_000 }, async (t) => {
   const [back, world] = [await lab.sink(), await lab.sink()];
   const slapd = await startSlapd(t, {
     ann: ["mail: ann@local.test", "mailAlternateAddress: ann.smith@local.test"],
@@ -142,7 +142,7 @@ test("accounts, passwords and back ends from slapd; without it mail waits", { ti
 });
 
 test("the client of the directory: kept answers, a server that comes back, one that is gone", {
-  timeout: 30_000,
+  timeout: 90_000,
 }, async (t) => {
   const slapd = await startSlapd(t, {
     ann: ["mail: ann@local.test"],

@@ -40,7 +40,7 @@ async function nameServer(t: TestContext, zone: Record<string, ZoneRecord[]>): P
 const relay = { trustedNetworks: ["127.0.0.0/8", "198.18.0.0/15"], allowSpecialAddresses: true };
 
 test("smart hosts share the load by weight, each with its own password, and stand in for each other", {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async (t) => {
   const given = (user: string) => `AUTH PLAIN ${Buffer.from(`\0${user}\0secret of ${user}`).toString("base64")}`;
   const hostOf = (user: string) =>
@@ -72,7 +72,7 @@ test("smart hosts share the load by weight, each with its own password, and stan
 });
 
 test("source addresses: one for all, a pool for a domain; two domains of one MX set share its limits", {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const sink = await lab.sink(["-w", "1"]);
@@ -104,7 +104,7 @@ test("source addresses: one for all, a pool for a domain; two domains of one MX 
   await gateway.kill("SIGTERM");
 });
 
-test("an address that refuses, one of the other family, and one that is silent", { timeout: 60_000 }, async (t) => {
+test("an address that refuses, one of the other family, and one that is silent", { timeout: 180_000 }, async (t) => {
   const taken: string[] = [];
   const six = new SMTPServer({
     authOptional: true,
@@ -169,7 +169,7 @@ test("an address that refuses, one of the other family, and one that is silent",
   await resolved.kill("SIGTERM");
 });
 
-test("REQUIRETLS: to a host that promises it, and back from one that does not", { timeout: 60_000 }, async (t) => {
+test("REQUIRETLS: to a host that promises it, and back from one that does not", { timeout: 180_000 }, async (t) => {
   const pki = makePki();
   if (!pki) return t.skip("needs openssl");
   const [good, plain] = [

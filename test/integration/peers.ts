@@ -98,7 +98,7 @@ export async function runPostfix(t: TestContext, plan: PostfixPlan): Promise<str
     "postlog unix-dgram n - n - 1 postlogd",
     ...services.split(" ").map((entry) => {
       const [name, command = name] = entry.split(":");
-      return `${name} unix ${name === "cleanup" ? "n - n - 0" : "- - n - -"} ${command}`;
+      return `${name} unix ${name === "cleanup" ? "n - n - 0" : `- - n - ${command === "bounce" ? 0 : "-"}`} ${command}`;
     }),
   ];
   const main = Object.entries(settings).map(([name, value]) => `${name} = ${value}`);
