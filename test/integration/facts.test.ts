@@ -119,12 +119,12 @@ test("every check answers a script, and explain says where each answer came from
   const facts = out.slice(out.indexOf("\nfacts\n"));
   /** The lines below a fact. */
   const sources = (name: string) =>
-    (new RegExp(`^ {2}${name}\\(.* ms\\n((?: {4}from .*\\n)*)`, "m").exec(facts)?.[1] ?? "")
+    (new RegExp(`^ {2}${name}\\(.* ms\\n((?: {4}source: .*\\n)*)`, "m").exec(facts)?.[1] ?? "")
       .split("\n")
       .filter(Boolean)
       .map((line) =>
         line
-          .replace(/^ {4}from /, "")
+          .replace(/^ {4}source: /, "")
           .replace(/, [\d.]+ ms$/, "")
           .replace(dns.address, "SERVER"),
       );

@@ -138,7 +138,7 @@ const factJson = (fact: Fact): unknown => {
 function factText(fact: Fact): string[] {
   const [name, inputs, answer, ms] = fact;
   const said = answer === null ? "failed" : JSON.stringify(answer);
-  const sources = sourcesOf(fact).map((source) => `  from ${printable(source)}`);
+  const sources = sourcesOf(fact).map((source) => `  source: ${printable(source)}`);
   return [printable(`${name}(${inputs.join(", ")}) = ${said}, ${ms} ms`), ...sources];
 }
 
