@@ -43,7 +43,7 @@ async function told(port: number, options: ConnectionOptions): Promise<{ text: s
 }
 
 test("policy knows a client's certificate, and only the listener's own CAs verify one", {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async () => {
   const [partner, other, server] = [selfSigned(["partner.test"]), selfSigned(["other.test"]), files("gw.test")];
   const ca = { partner: join(lab.folder, "partner.pem"), other: join(lab.folder, "other.pem") };
