@@ -42,9 +42,10 @@ export function findVariable(name: string, event: EventName, use: "read" | "writ
   const rows = rowsByName.get((aliases[lower]?.[use] ?? lower).toLowerCase());
   if (rows) {
     const context = eventContext[event];
+    const several = rows.length > 1;
     const row =
-      rows.find((candidate) => candidate.access[event]) ??
-      rows.find((candidate) => eventsOf(candidate).some((other) => eventContext[other] === context)) ??
+      (several && rows.find((candidate) => candidate.access[event])) ||
+      (several && rows.find((candidate) => eventsOf(candidate).some((other) => eventContext[other] === context))) ||
       rows[0]!;
     return { row, name: row.name };
   }

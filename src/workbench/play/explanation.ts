@@ -5,7 +5,7 @@
 import type { Block, Module } from "../../language/ir.ts";
 import { printable } from "../../message/outcome.ts";
 import type { PolicyEffect } from "../../policy/types.ts";
-import type { Played, PlayedEvent, PlayedReport } from "./play.ts";
+import type { Played, PlayedEvent, PlayedReport } from "./played.ts";
 import { isRule } from "./trace.ts";
 
 export interface SkippedRule {

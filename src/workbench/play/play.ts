@@ -14,58 +14,11 @@ import type { Policy } from "../../policy/compile.ts";
 import { findMethod } from "../../policy/names.ts";
 import { type ReportKind, renderReport } from "../../policy/report.ts";
 import type { EventName, EventResult, PolicyEffect, PolicySession } from "../../policy/types.ts";
-import type { ReportText } from "../../queue/types.ts";
-import { ehloLines } from "../../smtp/incoming/ehlo.ts";
-import type { SessionSettings } from "../../smtp/incoming/hooks.ts";
-import { initialState } from "../../smtp/incoming/protocol.ts";
+import { announcementsOf } from "./announcements.ts";
 import { PlayFacts } from "./facts.ts";
+import type { Played } from "./played.ts";
 import type { PlaySession } from "./session.ts";
-import type { RuleTrace, TriedRule } from "./trace.ts";
-
-export interface PlayedEvent {
-  event: EventName;
-  /** Destination or recipient at hand, when there are several. */
-  about?: string;
-  path: TriedRule[];
-  writes: Record<string, string>;
-  action: string;
-  explanation: string;
-  effects: PolicyEffect[];
-  lookups: string[];
-}
-
-export interface PlayedReply {
-  command: string;
-  code: number;
-  enhanced: string;
-  text: string;
-  /** Rule and line, or "engine". */
-  by: string;
-}
-
-export interface PlayedRoute extends RouteOverride {
-  domain: string;
-}
-
-export interface PlayedReport extends ReportText {
-  kind: ReportKind;
-}
-
-export interface Played {
-  policy: string;
-  events: PlayedEvent[];
-  replies: PlayedReply[];
-  ehlo: string[];
-  /** Of the first destination that is not local; null when there is none. */
-  route: PlayedRoute | null;
-  routes: PlayedRoute[];
-  reports: PlayedReport[];
-  /** Header section after the edits of the script; "" when no message was accepted. */
-  headers: string;
-  /** Checks the session file gives no answer for: they counted as failed. */
-  missing: string[];
-  notes: string[];
-}
+import type { RuleTrace } from "./trace.ts";
 
 const emptyMessage = "From: <sender@client.example>\r\nSubject: test\r\n\r\ntest\r\n";
 
@@ -192,7 +145,7 @@ class Player {
     const answer = replyOf("onEhlo", result) ?? engine(250, "2.0.0", hostName);
     const positive = this.reply(`${helo ? "HELO" : "EHLO"} ${ehlo}`, answer);
     if (!positive) return false;
-    if (!helo) this.result.ehlo = this.announcements();
+    if (!helo) this.result.ehlo = announcementsOf(policy, this.session);
     if (auth !== null) {
       policy.input("authUser", auth);
       this.reply("AUTH", engine(235, "2.7.0", "Authentication successful"));
@@ -200,46 +153,8 @@ class Player {
     return true;
   }
 
-  private settings(): SessionSettings {
-    const yes = (name: string): boolean => this.incoming.read(name) === "yes";
-    const mechanisms = (name: string): string[] => {
-      const listed = this.incoming.read(name).toUpperCase().split(" ").filter(Boolean);
-      return listed.includes("ALL") ? ["PLAIN", "LOGIN"] : listed.filter((word) => word !== "NONE");
-    };
-    return {
-      greeting: "",
-      hostName: this.session.hostName,
-      maxMessageBytes: this.limit("maxDataSize") * 1024,
-      maxRecipients: this.limit("maxRcptCount"),
-      maxReceivedHeaders: this.limit("maxReceivedHeaders"),
-      allowStartTls: yes("allowStartTLS"),
-      allow8bitMime: yes("allow8bitMime"),
-      allowBinary: yes("allowBinaryData"),
-      allowPipelining: yes("allowPipelining"),
-      allowDsn: yes("allowDSN"),
-      allowSmtpUtf8: true,
-      authSecure: yes("secureConnAllowLogin") ? mechanisms("secureConnAuthTypes") : [],
-      authPlain: this.session.plainTextAuth && yes("plainConnAllowLogin") ? mechanisms("plainConnAuthTypes") : [],
-    };
-  }
-
   private limit(name: string): number {
     return Number(this.incoming.read(name));
-  }
-
-  private announcements(): string[] {
-    const { tls } = this.session.connect;
-    const settings = this.settings();
-    const mechanisms = tls ? settings.authSecure : settings.authPlain;
-    const terms = {
-      profile: "mx" as const,
-      settings,
-      tlsAvailable: true,
-      mechanisms,
-      xclientTrusted: false,
-      now: Date.now(),
-    };
-    return ehloLines({ ...initialState(tls), greeted: "EHLO" }, terms).slice(1);
   }
 
   private async mail(): Promise<boolean> {

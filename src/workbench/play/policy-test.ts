@@ -5,7 +5,7 @@
 import { parse } from "yaml";
 import { z } from "zod";
 import { printable } from "../../message/outcome.ts";
-import type { Played, PlayedReply } from "./play.ts";
+import type { Played, PlayedReply } from "./played.ts";
 import { type PlaySession, readSession, SessionError } from "./session.ts";
 
 /** A reply is a code, or the begin of "code text": 550, "550 5.7.1", "550 Relay denied". */

@@ -15,7 +15,7 @@ import { openLists } from "../replay/lists.ts";
 import { type FlipCause, nearestFlips } from "../replay/nearest-flip.ts";
 import { explanationJson, explanationText } from "./explanation.ts";
 import type { LoadedPolicy } from "./loaded.ts";
-import type { Played } from "./play.ts";
+import type { Played } from "./played.ts";
 import { RuleTrace } from "./trace.ts";
 
 const shownFlips = 10;

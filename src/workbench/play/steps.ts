@@ -14,7 +14,8 @@ import { variables } from "../../policy/variables.ts";
 import { excerptOf, StepList, stepAt } from "../dap/step-list.ts";
 import type { Recording, Step } from "../dap/timeline.ts";
 import type { LoadedPolicy } from "./loaded.ts";
-import { type Played, play } from "./play.ts";
+import { play } from "./play.ts";
+import type { Played } from "./played.ts";
 import type { PlaySession } from "./session.ts";
 import { isRule, RuleTrace, writtenBy } from "./trace.ts";
 

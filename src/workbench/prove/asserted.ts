@@ -6,7 +6,7 @@ import { domainOf } from "../../message/envelope.ts";
 import type { AssertedOutcome, Assertion } from "../../policy/assertion.ts";
 import { fixedSlots } from "../../policy/slots.ts";
 import { variables } from "../../policy/variables.ts";
-import type { Played } from "../play/play.ts";
+import type { Played } from "../play/played.ts";
 import type { PlaySession } from "../play/session.ts";
 import { inputOf } from "./dimensions.ts";
 import {

@@ -2,7 +2,7 @@
  * All combinations of the values of some dimensions, those nearest to the base first: no deviation, one, two… What is
  * found first is thus the simplest example there is.
  */
-import type { Played } from "../play/play.ts";
+import type { Played } from "../play/played.ts";
 import type { PlaySession } from "../play/session.ts";
 
 /** One thing that can differ between sessions. Its first value is the base. */

@@ -7,7 +7,7 @@ import type { SlotIndex, Statement } from "../../language/ir.ts";
 import type { Span } from "../../language/span.ts";
 import { statementValues, walkStatements, walkValue } from "../../language/walk.ts";
 import { fixedSlots, slotOf } from "../../policy/slots.ts";
-import type { Played } from "../play/play.ts";
+import type { Played } from "../play/played.ts";
 import { type PlaySession, readSession } from "../play/session.ts";
 import { isRule, RuleTrace } from "../play/trace.ts";
 import { type Answer, fileOf, type Subject, searchTraced } from "./search.ts";

@@ -2,7 +2,7 @@
 import { type Budget, budgetDefaults } from "../../config/budget.ts";
 import { answers, type TextTest, witnessesOf } from "../../language/prove/witness.ts";
 import { parseMessage } from "../../message/parse.ts";
-import type { Played } from "../play/play.ts";
+import type { Played } from "../play/played.ts";
 import type { Dimension, Value } from "./cases.ts";
 import { distinct } from "./envelope.ts";
 import type { Reading } from "./reading.ts";

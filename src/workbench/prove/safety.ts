@@ -7,7 +7,7 @@ import { lookupCounts } from "../../language/prove/slice.ts";
 import { domainOf } from "../../message/envelope.ts";
 import { incoming } from "../../policy/events.ts";
 import { findMethod } from "../../policy/names.ts";
-import type { Played } from "../play/play.ts";
+import type { Played } from "../play/played.ts";
 import type { PlaySession } from "../play/session.ts";
 import {
   acceptance,

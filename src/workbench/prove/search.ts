@@ -5,7 +5,8 @@
  */
 import type { Budget } from "../../config/budget.ts";
 import type { Policy } from "../../policy/compile.ts";
-import { type Played, play } from "../play/play.ts";
+import { play } from "../play/play.ts";
+import type { Played } from "../play/played.ts";
 import { type PlaySession, readSession } from "../play/session.ts";
 import { RuleTrace } from "../play/trace.ts";
 import { cases, combinations, Decided, type Dimension } from "./cases.ts";

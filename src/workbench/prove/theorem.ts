@@ -2,7 +2,7 @@
 import type { IpRange } from "../../language/ipset.ts";
 import { type Criterion, sliceOf } from "../../language/prove/slice.ts";
 import { slotOf } from "../../policy/slots.ts";
-import type { Played, PlayedReply } from "../play/play.ts";
+import type { Played, PlayedReply } from "../play/played.ts";
 import type { PlaySession } from "../play/session.ts";
 import type { Terms } from "./dimensions.ts";
 import { emptyReading, type Reading, read } from "./reading.ts";
