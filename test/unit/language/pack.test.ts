@@ -52,7 +52,7 @@ test("what a packed program does is what the program does", () => {
   }
 });
 
-test("rules without an index keep their order, a chain its last else", () => {
+test("rules without an index keep their order, a chain its last else", async () => {
   const never = header("X");
   const chain = rules.reduceRight<Block>(
     (rest, _, i) => [when(is(never, `${i}`), [note(text(`${i}`))], rest)],
@@ -61,7 +61,7 @@ test("rules without an index keep their order, a chain its last else", () => {
   const { packed, otherwise } = indexed(packedOf(chain));
   assert.ok(packed && otherwise);
   const host = recorder({ source: () => ["nothing"] });
-  emit(packedOf(chain), limits).run("main", ["", ""], host);
+  await emit(packedOf(chain), limits).run("main", ["", ""], host);
   assert.equal(host.acts.length, 1);
 });
 
