@@ -41,7 +41,8 @@ class RecordedEvent implements PolicySession {
   readonly #inner: PolicySession;
   readonly #facts: Fact[] = [];
   readonly #inputs: Record<string, string> = {};
-  readonly #record: Pick<DecisionRecord, "id" | "time" | "session"> & Required<Pick<DecisionRecord, "later">>;
+  readonly #record: Pick<DecisionRecord, "id" | "time" | "session" | "people"> &
+    Required<Pick<DecisionRecord, "later">>;
   readonly #started = performance.now();
   #cut = false;
 
@@ -150,6 +151,7 @@ const headOf = (recording: Recording, message: QueuedMessage) => ({
   id: recording.nextId(),
   time: Date.now(),
   session: message.client.sessionId,
+  people: { mailFrom: message.envelope.mailFrom, rcptTo: message.envelope.rcptTo.map(({ address }) => address) },
 });
 
 const laterOf = (message: QueuedMessage) => ({ of: message.client.decisionId ?? "", queueId: message.id });

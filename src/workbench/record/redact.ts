@@ -23,7 +23,7 @@ export class Redactor {
   }
 
   /** The record as JSON text without those values. */
-  text(record: DecisionRecord): string {
+  text({ people, ...record }: DecisionRecord): string {
     if (this.#variables.size === 0 && this.#headers.length === 0) return JSON.stringify(record);
     const header = record.header === undefined ? undefined : this.#header(record.header);
     // Names that DNS was asked for hold addresses in other forms: where answers came from is left out.
@@ -33,6 +33,8 @@ export class Redactor {
     });
     const copy = { ...record, facts, ...(header === undefined ? {} : { header }) };
     const values = new Set<string>();
+    if (people && this.#variables.has("mailfrom") && people.mailFrom !== "") values.add(people.mailFrom);
+    if (people && this.#variables.has("rcptto")) for (const address of people.rcptTo) values.add(address);
     for (const [name, value] of Object.entries(record.later?.exports ?? {})) {
       if (value !== "" && this.#variables.has(name.toLowerCase())) values.add(value);
     }

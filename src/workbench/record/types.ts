@@ -81,5 +81,7 @@ export interface DecisionRecord {
   cut?: true;
   /** Set when this is not the reception of a message. */
   later?: Later;
+  /** Whom it is about. Never written: redaction looks for them in texts that a policy made. */
+  people?: { mailFrom: string; rcptTo: readonly string[] };
   decision: Decision;
 }

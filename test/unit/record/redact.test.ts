@@ -46,3 +46,15 @@ test("IPv6 keeps its network, a text without a domain goes whole", () => {
   assert.equal(redactor.pseudonym("2001:db8:1:2::7"), "2001:db8:1::");
   assert.match(redactor.pseudonym("client.test"), /^~[0-9a-f]{10}$/);
 });
+
+test("variables that a message brought along, and recipients of reports, are hidden too", () => {
+  const exports = { mailFrom: "eve@sender.test", note: "from dan@local.test to kim@local.test" };
+  const later = { context: "smtpProc", of: "", queueId: "q", exports } as const;
+  const people = { mailFrom: "dan@local.test", rcptTo: ["kim@local.test"] };
+  const steps = [{ event: "onDeliveryFailure", in: { ndrRcptAddress: "bob@local.test" } } as const];
+  const text = JSON.stringify(
+    redact(["mailFrom", "rcptTo"], sampleRecord({ later, people, facts: [], steps: [...steps] })),
+  );
+  assert.doesNotMatch(text, /eve@|bob@|dan@|kim@|people/);
+  assert.match(text, /"mailFrom":"~[0-9a-f]{10}@sender\.test"/);
+});
