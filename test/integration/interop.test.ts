@@ -89,7 +89,7 @@ async function bothWays(t: TestContext, name: string, third: number, expected: E
   await gateway.kill("SIGTERM");
 }
 
-test("Postfix, both ways", { timeout: 60_000 }, (t) =>
+test("Postfix, both ways", { timeout: 180_000 }, (t) =>
   bothWays(t, "postfix", 21, {
     start: (t, plan) =>
       startPostfix(t, plan, readFileSync(plan.tls!.key, "utf8") + readFileSync(plan.tls!.cert, "utf8")),
@@ -99,7 +99,7 @@ test("Postfix, both ways", { timeout: 60_000 }, (t) =>
   }),
 );
 
-test("Exim, both ways", { timeout: 60_000 }, (t) =>
+test("Exim, both ways", { timeout: 180_000 }, (t) =>
   bothWays(t, "exim", 22, {
     start: startExim,
     keyMode: 0o644,
@@ -108,7 +108,7 @@ test("Exim, both ways", { timeout: 60_000 }, (t) =>
   }),
 );
 
-test("OpenSMTPD, both ways", { timeout: 60_000 }, (t) =>
+test("OpenSMTPD, both ways", { timeout: 180_000 }, (t) =>
   bothWays(t, "opensmtpd", 23, {
     // Debian's OpenSMTPD 6.8 fails every handshake as a server (alert 80): it takes plain text and sends over TLS.
     start: (t, { tls: _none, ...plan }) => startOpenSmtpd(t, plan),

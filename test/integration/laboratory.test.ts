@@ -98,7 +98,7 @@ const settings = (network: Network, resolver: string) => ({
 });
 
 test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference, fail-over, greylisting, down and up", {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async (t) => {
   const reason = skipReason();
   if (reason) return t.skip(reason);
@@ -184,7 +184,7 @@ test("Postfix, Exim and OpenSMTPD through the gateway: every pair, MX preference
   await gateway.kill("SIGTERM");
 });
 
-test("MTA-STS and DANE, each asserted on the wire; TLS reports", { timeout: 120_000 }, async (t) => {
+test("MTA-STS and DANE, each asserted on the wire; TLS reports", { timeout: 240_000 }, async (t) => {
   const reason = skipReason();
   if (reason) return t.skip(reason);
   const network = networkOf(t, [5, nameServer, gatewayHost], [7]);
@@ -290,7 +290,7 @@ test("MTA-STS and DANE, each asserted on the wire; TLS reports", { timeout: 120_
 });
 
 test("a link cut in mid-message: mended in time, the message goes on; the host restarted meanwhile, it is sent again", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async (t) => {
   const reason = skipReason();
   if (reason) return t.skip(reason);
@@ -307,7 +307,7 @@ test("a link cut in mid-message: mended in time, the message goes on; the host r
   );
   const link = network.link(2);
   link.slow(400_000);
-  const size = 2_000_000;
+  const size = 1_000_000;
   const arrived = (subject: string) => dumped(sink.dump).filter((text) => text.includes(`Subject: ${subject}\n`));
   const whole = async (subject: string) => {
     await until(subject, () => arrived(subject)[0]?.trimEnd().endsWith("the end"), 40_000);
