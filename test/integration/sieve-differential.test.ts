@@ -4,8 +4,7 @@
  * POSTERN_SIEVE_SCRIPTS and POSTERN_SIEVE_MESSAGES set the number of scripts (12) and messages (8).
  */
 import { deepEqual } from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { budgetWith } from "../../src/config/budget.ts";
@@ -13,25 +12,11 @@ import { compileSieve } from "../../src/sieve/compile.ts";
 import type { Action } from "../../src/sieve/result.ts";
 import { runSieve } from "../../src/sieve/run.ts";
 import { defaultSettings } from "../../src/sieve/settings.ts";
-import { peer, scratch } from "./daemons.ts";
+import { type Pick, pigeonhole, seeded } from "./pigeonhole.ts";
 
 const scripts = Number(process.env.POSTERN_SIEVE_SCRIPTS ?? 12);
 const messages = Number(process.env.POSTERN_SIEVE_MESSAGES ?? 8);
 const rulesPerScript = 24;
-const nobody = 65_534;
-
-/** mulberry32 */
-function generator(seed: number): <T>(choices: readonly T[]) => T {
-  let state = seed;
-  return (choices) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return choices[((t ^ (t >>> 14)) >>> 0) % choices.length]!;
-  };
-}
-
-type Pick = ReturnType<typeof generator>;
 
 const capabilities =
   'require ["fileinto","envelope","relational","comparator-i;ascii-numeric","subaddress","variables","body","date","index","mime","foreverypart","regex","imap4flags","encoded-character"];\n';
@@ -222,19 +207,10 @@ function different(ours: readonly string[], theirs: readonly string[], source: s
 }
 
 test("same actions as Debian's sieve-test", (t) => {
-  const binary = peer(t, "sieve-test");
-  if (binary === undefined) return;
-  const folder = scratch(t);
-  const root = process.getuid?.() === 0;
-  chmodSync(folder, 0o755);
-  const mail = join(folder, "mail");
-  mkdirSync(mail);
-  for (const path of root ? [folder, mail] : []) chownSync(path, nobody, nobody);
-  writeFileSync(
-    join(folder, "dovecot.conf"),
-    `log_path=${mail}/log\nssl=no\nmail_location=maildir:${mail}/box\nfirst_valid_uid=0\nplugin {\n  sieve_max_actions = 64\n}\n`,
-  );
-  const pick = generator(4711);
+  const sieveTest = pigeonhole(t, "sieve-test");
+  if (sieveTest === undefined) return;
+  const { folder } = sieveTest;
+  const pick = seeded(4711);
   const differences: string[] = [];
   const mails = Array.from({ length: messages }, () => aMessage(pick));
   for (const [i, text] of mails.entries()) writeFileSync(join(folder, `${i}.eml`), text);
@@ -243,25 +219,8 @@ test("same actions as Debian's sieve-test", (t) => {
     const source = aScript(pick);
     writeFileSync(file, source);
     for (const [i, text] of mails.entries()) {
-      const args = [
-        "-c",
-        join(folder, "dovecot.conf"),
-        "-f",
-        "sender+x@y.example",
-        "-r",
-        "user@example.org",
-        "-a",
-        "user@example.org",
-        "-C",
-        file,
-        join(folder, `${i}.eml`),
-      ];
-      const run = spawnSync(binary, args, {
-        encoding: "utf8",
-        cwd: folder,
-        env: { PATH: process.env.PATH, HOME: mail, USER: "nobody", TZ: process.env.TZ },
-        ...(root ? { uid: nobody, gid: nobody } : {}),
-      });
+      const addresses = ["-f", "sender+x@y.example", "-r", "user@example.org", "-a", "user@example.org"];
+      const run = sieveTest.run(...addresses, "-C", file, join(folder, `${i}.eml`));
       const expected = run.status === 0 ? theirs(run.stdout) : [`sieve-test: ${run.stderr}`];
       differences.push(
         ...different(ours(source, text), expected, source).map((line) => `script ${n}, message ${i}: ${line}`),

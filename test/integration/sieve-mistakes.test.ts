@@ -4,16 +4,14 @@
  * POSTERN_SIEVE_MISTAKES sets how many scripts (100).
  */
 import { deepEqual } from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { compileSieve } from "../../src/sieve/compile.ts";
 import { suiteSettings } from "../../src/sieve/testsuite/settings.ts";
-import { peer, scratch } from "./daemons.ts";
+import { type Pick, pigeonhole, seeded } from "./pigeonhole.ts";
 
 const scripts = Number(process.env.POSTERN_SIEVE_MISTAKES ?? 100);
-const nobody = 65_534;
 
 /** Capabilities and a statement that is right. */
 const statements: ReadonlyArray<readonly [requires: string, statement: string]> = [
@@ -69,55 +67,35 @@ const word = /"(?:[^"\\]|\\.)*"|:[a-z]+|\d+K?|[A-Za-z_]+|[^\s]/g;
 /** What sievec lets pass against the RFCs (docs/reference/sieve.md names it). */
 const lax = /^encountered duplicate :(?:last|anychild) |^the specialuse_exists test requires one or two /;
 
-/** mulberry32 */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
-
-function withMistakes(statement: string, pick: (below: number) => number): string {
+function withMistakes(statement: string, pick: Pick): string {
   const words: string[] = statement.match(word) ?? [];
-  for (let left = 1 + pick(2); left > 0; left--) {
-    const at = pick(words.length);
-    const change = changes[pick(changes.length)]!;
-    const kind = pick(4);
-    if (kind === 0) words.splice(at, 1);
-    else if (kind === 1) words.splice(at, 0, change);
-    else if (kind === 2) words[at] = change;
-    else [words[at], words[pick(words.length)]] = [words[pick(words.length)]!, words[at]!];
+  for (let left = pick([1, 2]); left > 0; left--) {
+    const [at, other] = [pick([...words.keys()]), pick([...words.keys()])];
+    const change = pick(changes);
+    pick([
+      () => words.splice(at, 1),
+      () => words.splice(at, 0, change),
+      () => words.splice(at, 1, change),
+      () => ([words[at], words[other]] = [words[other]!, words[at]!]),
+    ])();
   }
   return words.join(" ");
 }
 
 test("mistakes are counted as Debian's sievec counts them", { timeout: 600_000 }, (t) => {
-  const sievec = peer(t, "sievec");
+  const sievec = pigeonhole(t, "sievec");
   if (sievec === undefined) return;
-  const folder = scratch(t);
-  const config = join(folder, "d.conf");
-  writeFileSync(
-    config,
-    `log_path=${folder}/log\nssl=no\nmail_location=maildir:${folder}/md\nmail_uid=nobody\nmail_gid=nogroup\nfirst_valid_uid=0\n`,
-  );
-  mkdirSync(join(folder, "md"));
-  for (const path of [folder, join(folder, "md")]) chownSync(path, nobody, nobody);
-  chmodSync(folder, 0o755);
   const optional =
     "+editheader +spamtest +virustest +vacation-seconds +mboxmetadata +special-use +mime +foreverypart +extracttext";
-  const pick = generator(20_261_120);
+  const pick = seeded(20_261_120);
   const different: Array<{ text: string; ours: string[]; theirs: string[] }> = [];
   for (let i = 0; i < scripts; i++) {
     const [requires, statement] = statements[i % statements.length]!;
     const names = requires.split(",").map((name) => `"${name}"`);
     const text = `${requires === "" ? "" : `require [${names.join(", ")}];\n`}${withMistakes(statement, pick)}\nkeep;\n`;
-    const path = join(folder, "s.sieve");
+    const path = join(sievec.folder, "s.sieve");
     writeFileSync(path, text);
-    const args = ["-c", config, "-x", optional, path, join(folder, "s.svbin")];
-    const run = spawnSync(sievec, args, { encoding: "utf8", uid: nobody, gid: nobody });
+    const run = sievec.run("-x", optional, path, join(sievec.folder, "s.svbin"));
     const theirs = run.stderr
       .split("\n")
       .filter((line) => /: error: /.test(line) && !/(?:parse|validation|code generation) failed/.test(line));
