@@ -38,19 +38,16 @@ export async function run({ quick }: BenchOptions): Promise<Report> {
     const rows: object[] = [];
     for (const { what, kept, fresh } of cases) {
       for (const lanes of [1, 4]) {
-        const [keptRates, freshRates]: [number[], number[]] = [[], []];
+        const [keptRuns, freshRuns]: [Round[], Round[]] = [[], []];
         for (let round = 0; round < (quick ? 3 : 5); round++) {
-          keptRates.push(await rate(kept, lanes, quick ? 300 : 1_500));
-          freshRates.push(await rate(fresh, lanes, quick ? 300 : 1_500));
+          keptRuns.push(await measured(kept, lanes, quick ? 300 : 1_500));
+          freshRuns.push(await measured(fresh, lanes, quick ? 300 : 1_500));
         }
-        const [ours, without] = [figure(keptRates), figure(freshRates)];
-        const saved = (ours.median / without.median).toFixed(2);
+        const shownOf = (runs: Round[], key: keyof Round) => shown(figure(runs.map((run) => run[key])));
         rows.push({
-          what,
-          "at a time": lanes,
-          "kept, /s": shown(ours),
-          "new each time, /s": shown(without),
-          ratio: saved,
+          ...{ what, "at a time": lanes, "kept, /s": shownOf(keptRuns, "rate") },
+          ...{ "new each time, /s": shownOf(freshRuns, "rate"), "kept, our CPU µs": shownOf(keptRuns, "cpu") },
+          "new each time, our CPU µs": shownOf(freshRuns, "cpu"),
         });
       }
     }
@@ -61,16 +58,25 @@ export async function run({ quick }: BenchOptions): Promise<Report> {
   }
 }
 
-/** Runs `work` on `lanes` at a time; how often a second. */
-async function rate(work: () => Promise<void>, lanes: number, millis: number): Promise<number> {
+interface Round {
+  /** Messages a second. */
+  rate: number;
+  /** Processor time of this process for each, µs. */
+  cpu: number;
+}
+
+/** Runs `work` on `lanes` at a time. */
+async function measured(work: () => Promise<void>, lanes: number, millis: number): Promise<Round> {
   await work();
   let count = 0;
   const began = performance.now();
+  const before = process.cpuUsage();
   const lane = async (): Promise<void> => {
     for (; performance.now() - began < millis; count++) await work();
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-  return (count * 1_000) / (performance.now() - began);
+  const { user, system } = process.cpuUsage(before);
+  return { rate: (count * 1_000) / (performance.now() - began), cpu: (user + system) / count };
 }
 
 function scans(what: string, port: number, body: Buffer, scope: CommandScope): Case {
