@@ -122,7 +122,9 @@ function withoutSpans(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   const bare: Record<string, unknown> = {};
   const isNode = "op" in value; // what is under `data` keeps a span of its own
-  for (const [key, inner] of Object.entries(value)) if (!isNode || key !== "span") bare[key] = withoutSpans(inner);
+  for (const key in value) {
+    if (!isNode || key !== "span") bare[key] = withoutSpans((value as Record<string, unknown>)[key]);
+  }
   return bare;
 }
 
