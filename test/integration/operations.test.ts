@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DestinationStatus } from "../../src/queue/destination.ts";
 import { dumped, freePort, type Gateway, Lab, peer, sendMessage, until } from "./lab.ts";
 
 const lab = new Lab();
@@ -41,7 +42,7 @@ const send = async (gateway: Gateway, from: string, to: string, size = 10): Prom
   assert.match(replies.at(-1)!, /^250/);
 };
 
-test("filters, show, hold, release, retry, delete, bounce, reroute, journal", { timeout: 120_000 }, async (t) => {
+test("filters, show, hold, release, retry, delete, bounce, reroute, journal", { timeout: 240_000 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const [down, deferring] = [await freePort(), await lab.sink(["-r", "RCPT"])];
   const [home, elsewhere] = [await lab.sink(), await lab.sink()];
@@ -142,18 +143,17 @@ test("filters, show, hold, release, retry, delete, bounce, reroute, journal", { 
   await gateway.kill("SIGTERM");
 });
 
-test("destinations: status, suspend, resume, flush", { timeout: 60_000 }, async (t) => {
+test("destinations: status, suspend, resume, flush", { timeout: 120_000 }, async (t) => {
   if (!peer("smtp-sink")) return t.skip("needs smtp-sink");
   const [port, other] = [await freePort(), await lab.sink()];
-  const gateway = await lab.gateway({
+  let gateway = await lab.gateway({
     domains: { local: [], routes: { "a.test": `[127.0.0.1]:${port}`, "b.test": `[127.0.0.1]:${other.port}` } },
     queue: { firstRetry: "1h" },
     workers: 1,
   });
   const status = (name: string) => {
     const { out } = gateway.postern("queue", "destinations", "--json");
-    const all = (JSON.parse(out) as { destinations: Array<{ destination: string; state: string; lastError: string }> })
-      .destinations;
+    const all = (JSON.parse(out) as { destinations: DestinationStatus[] }).destinations;
     return all.find(({ destination }) => destination === name);
   };
   const name = `smtp:[127.0.0.1]:${port}`;
@@ -174,6 +174,13 @@ test("destinations: status, suspend, resume, flush", { timeout: 60_000 }, async 
   await sleep(500);
   assert.equal(dumped(other.dump).length, 0);
   assert.equal(status(second)!.state, "suspended");
+  // It outlives a restart, and so does what waits for it.
+  await gateway.kill("SIGTERM");
+  gateway = await lab.startGateway(gateway.configFile, gateway.port);
+  await sleep(500);
+  assert.equal(dumped(other.dump).length, 0);
+  assert.equal(status(second)!.state, "suspended");
+  assert.equal(status(second)!.suspended?.why, "maintenance");
   assert.equal(gateway.postern("queue", "resume", second).code, 0);
   await until("it arrives after resume", () => dumped(other.dump).length === 1);
   await gateway.kill("SIGTERM");
