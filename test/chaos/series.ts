@@ -69,6 +69,7 @@ export function drawing(samples: readonly Sample[], title: string): string {
   const total = top + seriesNames.length * (height + 20) + 10;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" font-family="sans-serif" font-size="11">`,
+    `<title>${title}</title>`,
     `<rect width="100%" height="100%" fill="#fff"/><text x="4" y="18" font-size="14">${title}</text>`,
     ...strips,
     `<text x="${width - 90}" y="${total - 2}">${(end / 60).toFixed(1)} minutes</text>`,
