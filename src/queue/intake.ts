@@ -4,6 +4,7 @@
  * one of the backlog, so that neither starves. Failure: a spool that can't be read is logged and asked again at the next
  * alarm.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Budget } from "../config/budget.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { QueuedMessage, ScheduledSpool } from "./types.ts";
@@ -24,6 +25,9 @@ export interface IntakeOptions {
 /** Messages looked at between two turns of the event loop, and of the backlog while there is new mail. */
 const takeAtOnce = 32;
 const dueBesideFresh = takeAtOnce / 4;
+/** New mail "flows" for so many ms after the last came. */
+const freshMs = 200;
+const dueStepMs = 2;
 const shortestSleepMs = 20;
 const longestSleepMs = 30_000;
 const clockJumpMs = 60_000;
@@ -33,6 +37,7 @@ export class Intake {
   /** New mail; ids before `#freshAt` are taken. */
   #fresh: string[] = [];
   #freshAt = 0;
+  #freshUntil = 0;
   #inHand = 0;
   #running = false;
   #taking = false;
@@ -139,11 +144,15 @@ export class Intake {
     this.#full = false;
     while (this.#running && this.#inHand < budget.queueInHand) {
       const fresh = await this.#takeFresh();
-      const room = Math.min(fresh > 0 ? dueBesideFresh : takeAtOnce, budget.queueInHand - this.#inHand);
+      if (fresh > 0) this.#freshUntil = performance.now() + freshMs;
+      const flowing = performance.now() < this.#freshUntil;
+      const room = Math.min(flowing ? dueBesideFresh : takeAtOnce, budget.queueInHand - this.#inHand);
       const due = room > 0 ? await spool.takeDue(now(), room) : [];
       for (const message of due) this.#begin(message);
       if (fresh + due.length === 0) break;
-      if (due.length > 0) await new Promise((resolve) => setImmediate(resolve));
+      // The backlog's work costs as much as new mail's: while that flows, it goes a step at a time.
+      if (due.length > 0)
+        await (flowing && fresh === 0 ? sleep(dueStepMs) : new Promise((resolve) => setImmediate(resolve)));
     }
     this.#full = this.#inHand >= budget.queueInHand;
     await this.#sleep();

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { test } from "node:test";
+import { compilePolicy } from "../../../src/policy/compile.ts";
+import type { EventResult } from "../../../src/policy/types.ts";
 import { play } from "../../../src/workbench/play/play.ts";
 import { readSession } from "../../../src/workbench/play/session.ts";
 import { RuleTrace } from "../../../src/workbench/play/trace.ts";
-import { compilePolicy } from "../../../src/policy/compile.ts";
-import type { EventResult } from "../../../src/policy/types.ts";
 import { compiled, incoming } from "./session.ts";
 
 const source = readFileSync(resolve(import.meta.dirname, "fixtures/wizard.script"), "utf8");

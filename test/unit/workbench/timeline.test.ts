@@ -1,11 +1,11 @@
 /** The debugger's record of a session: what is a step, what isn't, its limit, and walking it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readSession } from "../../../src/workbench/play/session.ts";
-import { recordSteps } from "../../../src/workbench/play/steps.ts";
 import { budgetWith } from "../../../src/config/budget.ts";
 import { compilePolicy } from "../../../src/policy/compile.ts";
 import { Timeline } from "../../../src/workbench/dap/timeline.ts";
+import { readSession } from "../../../src/workbench/play/session.ts";
+import { recordSteps } from "../../../src/workbench/play/steps.ts";
 
 const source = `event onConnect {
   set (own, "1");
