@@ -1,8 +1,8 @@
 /**
  * Takes messages out of the spool at their time, and sets the alarm for the next.
- * Invariants: at most the budget's `queueInHand` messages are in hand, whatever the backlog; while new mail
- * flows the backlog goes on in small steps, so that neither starves. Failure: a spool that can't be read is logged and asked again at the next
- * alarm.
+ * Invariants: at most the budget's `queueInHand` messages are in hand, whatever the backlog, but for those whose
+ * destination calls them; while new mail flows the backlog goes on in small steps, so that neither starves. Failure: a
+ * spool that can't be read is logged and asked again at the next alarm.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Budget } from "../config/budget.ts";
