@@ -36,6 +36,11 @@ async function main(argv: string[]): Promise<number> {
     err: (text) => void process.stderr.write(text),
     cwd: process.cwd(),
   };
+  // Whoever reads our output may have seen enough: `postern queue list | head`.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
   const [name = "--help", ...rest] = argv;
   if (name === "--help" || name === "-h" || name === "help") {
     io.out("postern — a mail gateway whose heart is a compiled rule engine\n\nUsage: postern <command> [options]\n\n");
