@@ -36,7 +36,7 @@ export async function run({ quick, peers, workers = 2 }: BenchOptions): Promise<
 
 const effort = (quick: boolean): { rounds: number; seconds: number } => ({
   rounds: quick ? 3 : 5,
-  seconds: quick ? 0.5 : 2,
+  seconds: quick ? 0.5 : 1,
 });
 
 /** Starts all, measures, stops all. */

@@ -55,7 +55,8 @@ export async function startHaraka({ job, core, tls }: SubjectOptions): Promise<S
   if (tls) write("config/tls.ini", `key=${tls.key}\ncert=${tls.cert}\n`);
   const rcpt = "exports.hook_rcpt = (next, connection) => { connection.relaying = true; next(OK); };\n";
   const rest = {
-    discard: "exports.hook_queue = (next) => next(OK, 'discarded');\n",
+    // Mail of a relaying connection goes to the second hook; without it Haraka's own outbound queue would take it.
+    discard: "exports.hook_queue = exports.hook_queue_outbound = (next) => next(OK, 'discarded');\n",
     hold: "",
     relay:
       job.kind === "relay"
