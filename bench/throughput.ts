@@ -1,9 +1,10 @@
 /**
  * Messages a second and processor time a message of several servers at several kinds of load. All are started and
  * warmed up first; then each round goes over all of them, so that a disturbance hits every one alike; ratios are taken
- * within a round. Used by the questions smtp, durable and relay.
+ * within a round. While one is measured the others are stopped (SIGSTOP): what they do in the background, as looking
+ * through a full queue, is not for it to pay. Used by the questions smtp, durable and relay.
  */
-import { cpuSeconds, figure, load, type Point, pointName, ratio, shown } from "./measure.ts";
+import { alone, cpuSeconds, figure, load, type Point, pointName, ratio, shown } from "./measure.ts";
 import type { Subject } from "./peers/subject.ts";
 import type { Table } from "./report.ts";
 
@@ -41,12 +42,15 @@ export async function measured(plan: Omit<ThroughputPlan, "title" | "ours">): Pr
   const send = async (subject: Subject, point: Point, count: number): Promise<{ rate: number; cpu: number }> => {
     const sent = (sentTo.get(subject) ?? 0) + count;
     sentTo.set(subject, sent);
-    const before = cpuSeconds(subject.roots);
-    const started = performance.now();
-    await load(subject.port, point, count, plan.core);
-    await plan.settled?.(subject, sent);
-    const seconds = (performance.now() - started) / 1_000;
-    return { rate: count / seconds, cpu: ((cpuSeconds(subject.roots) - before) / count) * 1e6 };
+    const others = subjects.filter((other) => other !== subject).flatMap(({ roots }) => roots);
+    return alone(others, async () => {
+      const before = cpuSeconds(subject.roots);
+      const started = performance.now();
+      await load(subject.port, point, count, plan.core);
+      await plan.settled?.(subject, sent);
+      const seconds = (performance.now() - started) / 1_000;
+      return { rate: count / seconds, cpu: ((cpuSeconds(subject.roots) - before) / count) * 1e6 };
+    });
   };
   for (const subject of subjects) await send(subject, { size: 4_096, mode: "many", sessions: 20 }, warmUp);
   const all = new Map<Point, Measured[]>();
